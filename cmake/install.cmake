@@ -20,9 +20,16 @@ foreach(kind IN LISTS kinds)
   install(EXPORT efio-${kind} NAMESPACE efio:: DESTINATION ${config_dir} COMPONENT development)
 endforeach()
 
-# Public headers: the two floors, without the engines' contract.
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/efio ${PROJECT_SOURCE_DIR}/efnet DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-  COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN engines EXCLUDE)
+# Public headers are those of the two floors that do not say "// Internal: why" in a line of their own.
+file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/efio/*.h
+  ${PROJECT_SOURCE_DIR}/efnet/*.h ${PROJECT_SOURCE_DIR}/efnet/*/*.h)
+foreach(header IN LISTS headers)
+  file(STRINGS ${PROJECT_SOURCE_DIR}/${header} internal REGEX "^// Internal:" LIMIT_COUNT 1)
+  if(NOT internal)
+    cmake_path(GET header PARENT_PATH folder)
+    install(FILES ${PROJECT_SOURCE_DIR}/${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/${folder} COMPONENT development)
+  endif()
+endforeach()
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/efioConfig.cmake.in ${PROJECT_BINARY_DIR}/efioConfig.cmake
   INSTALL_DESTINATION ${config_dir})

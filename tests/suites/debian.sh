@@ -25,7 +25,7 @@ for tool in $tools; do
   "$work/root/usr/bin/$tool" --version
 done
 if readelf -d "$work/root/usr/lib/$multiarch"/libefio.so.0.? | grep -q NEEDED; then
-  dpkg-deb -f "$work"/packages/libefio0_*.deb Depends | grep -q 'libc6' || { echo "libefio0 states no dependencies"; exit 1; }
+  dpkg-deb -f "$work"/packages/libefio0_*.deb Depends | grep -qE 'lib(c|stdc[+][+])6' || { echo "libefio0 states no dependencies"; exit 1; }
 fi
 if find "$work/root" -path '*efio/engines*' | grep -q .; then echo "internal headers are installed"; exit 1; fi
 ls "$work/packages"/*.deb | xargs -n1 basename
