@@ -1,0 +1,82 @@
+// The table of engines: a new one is one row here, one declaration in engines/engine.h, and its own file.
+#include <algorithm>
+#include <array>
+
+#include "efio/engines/engine.h"
+#include "efio/fail.h"
+
+namespace efio {
+
+namespace {
+
+constexpr auto table = std::to_array<Engine>({
+    {"pipe",
+     "ring pair in this process, shared frame pool",
+     {.rx = true, .tx = true, .queues = true, .rx_swaps = true, .tx_swaps = true, .reopen = true, .loops_back = true,
+      .fragments = true, .blocks = true, .waits = true},
+     open_pipe, nullptr, ""},
+});
+
+}  // namespace
+
+std::span<const Engine> engine_table() noexcept { return table; }
+
+const Engine* find_engine(std::string_view scheme) noexcept {
+  const auto row = std::ranges::find(table, scheme, &Engine::scheme);
+  return row == table.end() ? nullptr : &*row;
+}
+
+Opened open_engine(Uri& uri, const PortOptions& options) {
+  const auto attempted = "open " + uri.text();
+  const Engine* engine = find_engine(uri.scheme());
+  if (engine == nullptr) {
+    std::vector<std::string_view> names;
+    for (const auto& row : table) names.push_back(row.scheme);
+    return fail(Error::Kind::usage, attempted, "there is no scheme {}", uri.scheme())
+        .hint("one of auto, {}", fmt::join(names, ", "));
+  }
+  if (engine->open == nullptr) return fail(Error::Kind::unavailable, attempted, "{}", engine->not_built);
+  if (receives(options.direction) && !engine->can.rx)
+    return fail(Error::Kind::usage, attempted, "{}: cannot receive", engine->scheme).hint("open it for tx");
+  if (transmits(options.direction) && !engine->can.tx)
+    return fail(Error::Kind::usage, attempted, "{}: cannot send", engine->scheme).hint("open it for rx");
+  auto opened = engine->open(uri, options);
+  if (opened) (*opened)->info.engine = engine->scheme;
+  return opened;
+}
+
+Opened open_auto(Uri& uri, const PortOptions&) {
+  return fail(Error::Kind::unavailable, "open " + uri.text(), "no engine for devices in this build").hint("scheme:NAME");
+}
+
+std::vector<EngineInfo> engines() {
+  std::vector<EngineInfo> all;
+  for (const auto& row : table) {
+    EngineInfo info{row.scheme, row.description, row.open != nullptr, std::string(row.not_built)};
+    if (info.available && row.available != nullptr)
+      if (auto there = row.available(); !there) info.available = false, info.why_not = there.error().message();
+    all.push_back(std::move(info));
+  }
+  return all;
+}
+
+Result<OwnedRing> OwnedRing::create(std::size_t slots, std::shared_ptr<Pool> pool) {
+  auto ring = SlotRing::create(slots);
+  if (!ring) return std::unexpected(ring.error());
+  auto frames = pool->reserve(ring->size());
+  if (!frames) return std::unexpected(frames.error());
+  OwnedRing owned;
+  owned.slots_ = std::move(*ring);
+  for (std::size_t i = 0; i < frames->size(); ++i) owned.slots_.data()[i] = pool->slot((*frames)[i]);
+  owned.pool_ = std::move(pool);
+  return owned;
+}
+
+OwnedRing::~OwnedRing() {
+  if (!pool_) return;
+  std::vector<std::uint64_t> frames(slots_.size());
+  for (std::size_t i = 0; i < frames.size(); ++i) frames[i] = slots_.data()[i].frame;
+  pool_->release(frames);
+}
+
+}  // namespace efio

@@ -1,0 +1,179 @@
+#include "efio/forward.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace efio {
+
+namespace {
+
+using Half = std::uint32_t __attribute__((vector_size(16)));
+
+// Exchanges n slots, and sums up what `from` held.
+SlotSum swap_baseline(Slot* from, Slot* to, std::size_t n) noexcept {
+  Half sum = {}, any = {};
+  for (std::size_t i = 0; i < n; ++i) {
+    Half a0, a1, b0, b1;
+    std::memcpy(&a0, from + i, 16);
+    std::memcpy(&a1, reinterpret_cast<const char*>(from + i) + 16, 16);
+    std::memcpy(&b0, to + i, 16);
+    std::memcpy(&b1, reinterpret_cast<const char*>(to + i) + 16, 16);
+    std::memcpy(to + i, &a0, 16);
+    std::memcpy(reinterpret_cast<char*>(to + i) + 16, &a1, 16);
+    std::memcpy(from + i, &b0, 16);
+    std::memcpy(reinterpret_cast<char*>(from + i) + 16, &b1, 16);
+    sum += a0;
+    any |= a0;
+  }
+  return {sum[2], static_cast<std::uint16_t>(any[3] >> 16)};
+}
+
+#if defined(__x86_64__)
+using Whole = std::uint32_t __attribute__((vector_size(32)));
+
+// One load and one store a slot: a slot is exactly one AVX register.
+__attribute__((target("avx2"))) SlotSum swap_avx2(Slot* from, Slot* to, std::size_t n) noexcept {
+  Whole sum = {}, any = {};
+  for (std::size_t i = 0; i < n; ++i) {
+    Whole a, b;
+    std::memcpy(&a, from + i, 32);
+    std::memcpy(&b, to + i, 32);
+    std::memcpy(to + i, &a, 32);
+    std::memcpy(from + i, &b, 32);
+    sum += a;
+    any |= a;
+  }
+  return {sum[2], static_cast<std::uint16_t>(any[3] >> 16)};
+}
+#endif
+
+using Swap = SlotSum (*)(Slot*, Slot*, std::size_t) noexcept;
+
+Swap choose_swap() noexcept {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2")) return swap_avx2;
+#endif
+  return swap_baseline;
+}
+
+const Swap swap_slots = choose_swap();
+
+}  // namespace
+
+// The friend of both kinds of queue that moves frames between them.
+struct Forwarding {
+  static bool swaps(const RxQueue& rx, const TxQueue& tx) noexcept {
+    return rx.swaps_ && tx.swaps_ && rx.pool_.get() == tx.pool_.get();
+  }
+
+  // How many of n slots tx has room for now.
+  static std::size_t room(TxQueue& tx, std::size_t n) noexcept {
+    std::size_t free = tx.limit_ - tx.tail_;
+    if (free < n) free = tx.claim_slowly(n);
+    return std::min(n, free);
+  }
+
+  // Slots [i, end) are one frame.
+  static std::size_t frame_end(const RxBatch& batch, std::size_t i) noexcept {
+    while (i < batch.size_ && batch.first_[i].has(Slot::more)) ++i;
+    return i + 1;
+  }
+
+  static void copy_slot(const Slot& from, Slot& to, const TxQueue& tx) noexcept {
+    TxQueue::refresh_slot(to, tx.headroom_, from.time);
+    std::memcpy(to.buffer + to.offset, from.buffer + from.offset, from.length);
+    to.length = from.length;
+    to.flags = static_cast<std::uint16_t>(from.flags & ~(Slot::metadata | Slot::moved | Slot::dropped));
+    if (from.has(Slot::metadata)) write_metadata(to, read_metadata(from));
+  }
+
+  enum class Outcome { moved, full, oversize };
+
+  // One whole frame of `slots` slots, by swap or copy; committed. The rx slots are left as `finish` wants to count them.
+  static Outcome move_frame(Slot* from, std::size_t slots, TxQueue& tx, bool swap) noexcept {
+    if (!swap)
+      for (std::size_t k = 0; k < slots; ++k)
+        if (from[k].length > tx.capacity_) return Outcome::oversize;
+    if (room(tx, slots) < slots) return Outcome::full;
+    Slot* to = tx.ring_ + (tx.tail_ & tx.mask_);
+    std::uint64_t bytes = 0;
+    for (std::size_t k = 0; k < slots; ++k) {
+      const Slot lent = from[k];
+      bytes += lent.length;
+      if (swap) {
+        std::swap(from[k], to[k]);
+        from[k].length = lent.length;
+        from[k].flags = lent.flags & Slot::more;
+      } else {
+        copy_slot(lent, to[k], tx);
+      }
+    }
+    if (slots > 1) tx.fragments_ = true;
+    tx.queue_up(static_cast<std::uint32_t>(slots), 1, bytes, false);
+    return Outcome::moved;
+  }
+
+  static std::size_t by_frame(RxBatch& batch, TxQueue& tx) noexcept {
+    const bool swap = swaps(batch.queue(), tx);
+    std::size_t done = 0;
+    while (done < batch.size_) {
+      const std::size_t end = frame_end(batch, done);
+      if (end > batch.size_) break;
+      if (!batch.first_[done].has(Slot::moved | Slot::dropped)) {
+        const auto outcome = move_frame(batch.first_ + done, end - done, tx, swap);
+        if (outcome == Outcome::full) break;
+        if (outcome == Outcome::oversize) tx.drop(1, DropReason::oversize);
+      }
+      done = end;
+    }
+    return batch.finish(done);
+  }
+
+  // Every slot is a frame and none is marked: one pass.
+  static std::size_t by_batch(RxBatch& batch, TxQueue& tx) noexcept {
+    RxQueue& rx = *batch.queue_;
+    const std::size_t n = room(tx, batch.size_);
+    if (n == 0 || batch.first_ != rx.ring_ + (rx.head_ & rx.mask_)) return 0;
+    const SlotSum sum = swap_slots(batch.first_, tx.ring_ + (tx.tail_ & tx.mask_), n);
+    tx.queue_up(static_cast<std::uint32_t>(n), n, sum.bytes, false);
+    rx.retire(static_cast<std::uint32_t>(n), n, sum.bytes);
+    batch.first_ += n;
+    batch.size_ -= n;
+    return n;
+  }
+
+  static std::size_t all(RxBatch& batch, TxQueue& tx) noexcept {
+    const RxQueue& rx = *batch.queue_;
+    const bool simple = !rx.fragments_ && rx.marked_ == 0 && !tx.fragments_;
+    return simple && swaps(rx, tx) ? by_batch(batch, tx) : by_frame(batch, tx);
+  }
+
+  static std::size_t chosen(RxBatch& batch, std::span<const std::uint32_t> indices, TxQueue& tx) noexcept {
+    const bool swap = swaps(*batch.queue_, tx);
+    std::size_t went = 0;
+    for (const auto i : indices) {
+      if (i >= batch.size_ || batch.first_[i].has(Slot::moved | Slot::dropped)) break;
+      const std::size_t end = frame_end(batch, i);
+      if (end > batch.size_) break;
+      const auto outcome = move_frame(batch.first_ + i, end - i, tx, swap);
+      if (outcome == Outcome::full) break;
+      if (outcome == Outcome::oversize) tx.drop(1, DropReason::oversize);
+      for (std::size_t k = i; k < end; ++k)
+        batch.first_[k].flags = static_cast<std::uint16_t>(batch.first_[k].flags | Slot::moved);
+      batch.queue_->marked_ += static_cast<std::uint32_t>(end - i);
+      ++went;
+    }
+    return went;
+  }
+};
+
+bool forwards_by_swap(const RxQueue& from, const TxQueue& to) noexcept { return Forwarding::swaps(from, to); }
+
+std::size_t forward(RxBatch& batch, TxQueue& tx) noexcept { return batch.empty() ? 0 : Forwarding::all(batch, tx); }
+
+std::size_t forward(RxBatch& batch, std::span<const std::uint32_t> indices, TxQueue& tx) noexcept {
+  return Forwarding::chosen(batch, indices, tx);
+}
+
+}  // namespace efio

@@ -1,0 +1,283 @@
+#include "efio/queue.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <thread>
+
+#include "efio/fail.h"
+
+namespace efio {
+
+namespace {
+
+std::uint32_t frames_in(const Slot* slots, std::size_t n) noexcept {
+  std::uint32_t frames = 0;
+  for (std::size_t i = 0; i < n; ++i) frames += slots[i].has(Slot::more) ? 0U : 1U;
+  return frames;
+}
+
+// The longest prefix of whole frames.
+std::size_t whole(const Slot* slots, std::size_t n) noexcept {
+  while (n > 0 && slots[n - 1].has(Slot::more)) --n;
+  return n;
+}
+
+}  // namespace
+
+// --- Queue ---
+
+Queue::~Queue() { delete failure_.load(); }
+
+Result<void> Queue::status() const {
+  if (const Error* error = failure_.load(std::memory_order_acquire)) return std::unexpected(*error);
+  return {};
+}
+
+void Queue::set_failed(Error error) noexcept {
+  auto* first = new Error(std::move(error));
+  const Error* none = nullptr;
+  if (!failure_.compare_exchange_strong(none, first, std::memory_order_acq_rel)) delete first;
+}
+
+#ifdef EFIO_DEBUG
+namespace {
+std::uint64_t this_thread() noexcept {
+  static thread_local const auto id = static_cast<std::uint64_t>(::syscall(SYS_gettid));
+  return id;
+}
+}  // namespace
+
+bool Queue::enter() noexcept {
+  std::uint64_t nobody = 0;
+  if (inside_.compare_exchange_strong(nobody, this_thread(), std::memory_order_acquire)) return true;
+  set_failed(fail(Error::Kind::misuse, "use " + label_, "thread {} is inside while thread {} comes", nobody, this_thread())
+                 .hint("one thread a queue at a time: open a queue for each")
+                 .error());
+  return false;
+}
+void Queue::leave() noexcept { inside_.store(0, std::memory_order_release); }
+#else
+bool Queue::enter() noexcept { return true; }
+void Queue::leave() noexcept {}
+#endif
+
+// --- RxQueue ---
+
+const std::atomic<std::uint32_t> RxQueue::no_one_waits_{0};
+
+void RxQueue::admit(std::uint32_t slots, std::uint64_t frames, std::uint64_t made) noexcept {
+  if (frames != slots) fragments_ = true;
+  tail_ += slots;
+  counters_.begin();
+  counters_.add_in(frames - made);
+  if (made > 0) counters_.add_made(made);
+  counters_.set_queued(fragments_ || marked_ != 0 ? waiting_frames() : tail_ - head_);
+  counters_.end();
+}
+
+std::uint64_t RxQueue::waiting_frames() const noexcept {
+  const std::size_t slots = tail_ - head_;
+  return (fragments_ ? frames_in(ring_ + (head_ & mask_), slots) : slots) - given_up_;
+}
+
+void RxQueue::abandon() noexcept {
+  const auto left = waiting_frames();
+  if (left == 0) return;
+  head_ = tail_;
+  marked_ = given_up_ = 0;
+  counters_.begin();
+  counters_.add_dropped(DropReason::closed, left);
+  counters_.set_queued(0);
+  counters_.end();
+}
+
+std::size_t RxQueue::receive_slowly(std::size_t n) noexcept {
+  if (failed()) return 0;
+  n = std::min(n, ring_size());
+  if (tail_ - head_ < n) {
+    if (!enter()) return 0;
+    refill(n - (tail_ - head_));
+    leave();
+  }
+  const std::size_t ready = std::min<std::size_t>(n, tail_ - head_);
+  return fragments_ ? whole(ring_ + (head_ & mask_), ready) : ready;
+}
+
+std::size_t RxQueue::finish_slowly(std::size_t n) noexcept {
+  Slot* first = ring_ + (head_ & mask_);
+  n = whole(first, n);
+  if (n == 0) return 0;
+  std::uint64_t delivered = 0, bytes = 0, given_up = 0;
+  std::uint32_t marked = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    Slot& slot = first[i];
+    const bool last = !slot.has(Slot::more);
+    if (slot.has(Slot::dropped)) {
+      given_up += last ? 1 : 0;
+      ++marked;
+    } else {
+      delivered += last ? 1 : 0;
+      bytes += slot.length;
+      marked += slot.has(Slot::moved) ? 1U : 0U;
+    }
+    slot.flags = static_cast<std::uint16_t>(slot.flags & ~Slot::marks);
+  }
+  marked_ -= marked;
+  given_up_ -= static_cast<std::uint32_t>(given_up);
+  retire(static_cast<std::uint32_t>(n), delivered, bytes);
+  return n;
+}
+
+void RxBatch::drop(std::size_t i, DropReason reason) noexcept {
+  if (i >= size_ || first_[i].has(Slot::dropped | Slot::moved)) return;
+  for (std::size_t k = i; k < size_; ++k) {
+    const bool last = !first_[k].has(Slot::more);
+    first_[k].flags = static_cast<std::uint16_t>(first_[k].flags | Slot::dropped);
+    ++queue_->marked_;
+    if (last) break;
+  }
+  ++queue_->given_up_;
+  auto& counters = queue_->counters_;
+  counters.begin();
+  counters.add_dropped(reason, 1);
+  counters.set_queued(queue_->waiting_frames());
+  counters.end();
+}
+
+std::expected<Frame, DropReason> RxBatch::take(std::size_t i) noexcept {
+  if (i >= size_ || first_[i].has(Slot::dropped | Slot::moved | Slot::more) || (i > 0 && first_[i - 1].has(Slot::more)))
+    return std::unexpected(DropReason::refused);
+  Slot& slot = first_[i];
+  auto pool = queue_->pool_;
+  if (!pool) {
+    auto shared = Pool::shared(PoolOptions{}.frame_size);
+    if (!shared) return std::unexpected(DropReason::no_buffer);
+    pool = *shared;
+  }
+  if (!queue_->swaps_ && slot.length + pool->headroom() > pool->frame_size()) return std::unexpected(DropReason::oversize);
+  Frame frame = pool->acquire();
+  if (!frame) return std::unexpected(DropReason::no_buffer);
+  if (queue_->swaps_) {
+    std::swap(frame.slot_, slot);
+  } else {
+    Slot& to = frame.slot_;
+    std::memcpy(to.buffer + to.offset, slot.buffer + slot.offset, slot.length);
+    if (slot.has(Slot::metadata)) std::memcpy(to.buffer, slot.buffer, sizeof(Metadata));
+    to.length = slot.length, to.flags = slot.flags, to.time = slot.time;
+  }
+  slot.length = frame.slot_.length;  // what finish() counts
+  slot.flags = Slot::moved;
+  ++queue_->marked_;
+  return frame;
+}
+
+// --- TxQueue ---
+
+std::size_t TxQueue::claim_slowly(std::size_t n) noexcept {
+  if (failed()) return 0;
+  if (!enter()) return 0;
+  if (limit_ - tail_ < std::min(n, ring_size())) reclaim();
+  leave();
+  return limit_ - tail_;
+}
+
+std::size_t TxQueue::commit_slowly(std::size_t n, bool made) noexcept {
+  const Slot* first = ring_ + (tail_ & mask_);
+  n = whole(first, n);
+  if (n == 0) return 0;
+  fragments_ = true;
+  queue_up(static_cast<std::uint32_t>(n), frames_in(first, n), summarize(first, n).bytes, made);
+  return n;
+}
+
+std::size_t TxQueue::transmit_checked() noexcept {
+  if (failed() || !enter()) return 0;
+  const auto before = counters_.snapshot().out;
+  transmit();
+  leave();
+  return counters_.snapshot().out - before;
+}
+
+bool TxQueue::drain(std::chrono::nanoseconds timeout) noexcept {
+  const auto until = Clock::monotonic() + static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 0));
+  for (int round = 0;; ++round) {
+    flush();
+    if (settled_ != tail_ && enter()) {
+      reclaim();
+      leave();
+    }
+    if (settled_ == tail_) return true;
+    if (failed() || Clock::monotonic() >= until) return false;
+    if (round > 10) std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+}
+
+bool TxQueue::send(std::span<const std::byte> frame) noexcept {
+  if (frame.size() > capacity_) return false;
+  auto batch = claim(1);
+  if (batch.empty()) return false;
+  std::memcpy(batch.space(0).data(), frame.data(), frame.size());
+  batch[0].length = static_cast<std::uint32_t>(frame.size());
+  return batch.commit() == 1;
+}
+
+bool TxQueue::put(Frame& frame) noexcept {
+  const bool swap = swaps_ && frame.pool_ == pool_;
+  if (!frame || (!swap && frame.slot_.length > capacity_)) return false;
+  auto batch = claim(1);
+  if (batch.empty()) return false;
+  Slot& slot = batch[0];
+  if (swap) {
+    std::swap(frame.slot_, slot);
+  } else {
+    std::memcpy(slot.buffer + slot.offset, frame.slot_.buffer + frame.slot_.offset, frame.slot_.length);
+    slot.length = frame.slot_.length;
+    slot.time = frame.slot_.time;
+    slot.flags = static_cast<std::uint16_t>(frame.slot_.flags & ~Slot::metadata);
+    if (frame.slot_.has(Slot::metadata)) write_metadata(slot, read_metadata(frame.slot_));
+  }
+  batch.commit();
+  frame = Frame();
+  return true;
+}
+
+void TxQueue::drop(std::size_t frames, DropReason reason) noexcept {
+  counters_.begin();
+  counters_.add_in(frames);
+  counters_.add_dropped(reason, frames);
+  counters_.end();
+}
+
+void TxQueue::settle(std::uint32_t slots, std::uint64_t frames, std::uint64_t bytes) noexcept {
+  settled_ += slots;
+  counters_.begin();
+  counters_.add_out(frames);
+  counters_.add_bytes(bytes);
+  counters_.set_queued(fragments_ ? pending_frames() : tail_ - settled_);
+  counters_.end();
+}
+
+void TxQueue::settle_dropped(std::uint32_t slots, DropReason reason) noexcept {
+  settled_ += slots;
+  counters_.begin();
+  counters_.add_dropped(reason, 1);
+  counters_.set_queued(fragments_ ? pending_frames() : tail_ - settled_);
+  counters_.end();
+}
+
+void TxQueue::abandon() noexcept {
+  const auto left = pending_frames();
+  if (left == 0) return;
+  settled_ = flushed_ = tail_;
+  limit_ = tail_;
+  counters_.begin();
+  counters_.add_dropped(DropReason::closed, left);
+  counters_.set_queued(0);
+  counters_.end();
+}
+
+std::uint64_t TxQueue::pending_frames() const noexcept { return frames_in(ring_ + (settled_ & mask_), tail_ - settled_); }
+
+}  // namespace efio
