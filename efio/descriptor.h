@@ -1,4 +1,4 @@
-// Owners of what the kernel lends: a descriptor and a mapping.
+// Internal: owners of what the kernel lends: a descriptor and a mapping.
 #pragma once
 
 #include <sys/mman.h>
