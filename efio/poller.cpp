@@ -37,7 +37,7 @@ struct Poller::State {
 
   static bool has_work(const Entry& e) {
     if (e.always_ready || e.signalled || e.queue->failed()) return true;
-    if (e.rx != nullptr) return e.rx->tail_ != e.rx->head_ || e.queue->has_work();
+    if (e.rx != nullptr) return e.rx->tail_ != e.rx->head_ || e.rx->exhausted() || e.queue->has_work();
     return e.tx->limit_ != e.tx->tail_ || e.queue->has_work();
   }
 

@@ -186,6 +186,10 @@ class EFIO_EXPORT RxQueue : public Queue {
     return {this, ring_ + (head_ & mask_), std::min(n, ready)};
   }
 
+  // Nothing more will ever come (the end of a file): an empty receive() is then final, and the poller reports the queue
+  // as ready. Any thread.
+  bool exhausted() const noexcept { return exhausted_.load(std::memory_order_acquire); }
+
   RxStats stats() const noexcept { return rx_stats(counters_.snapshot()); }
 
   // A fresh reading of the kernel's drop counters, where there are any. The owner's call; otherwise they are read
@@ -222,6 +226,7 @@ class EFIO_EXPORT RxQueue : public Queue {
   std::uint32_t given_up_ = 0; // frames in between that are dropped, already counted
   std::atomic<std::uint32_t>* published_head_ = &no_one_reads_;        // where a peer looks for head_
   const std::atomic<std::uint32_t>* peer_waits_ = &no_one_waits_;      // not 0: call wake_peer()
+  std::atomic<bool> exhausted_{false};  // set once, after the last admit()
 
  private:
   friend class RxBatch;
