@@ -88,44 +88,60 @@ struct Forwarding {
     if (from.has(Slot::metadata)) write_metadata(to, read_metadata(from));
   }
 
-  enum class Outcome { moved, full, oversize };
-
-  // One whole frame of `slots` slots, by swap or copy; committed. The rx slots are left as `finish` wants to count them.
-  static Outcome move_frame(Slot* from, std::size_t slots, TxQueue& tx, bool swap) noexcept {
-    if (!swap)
-      for (std::size_t k = 0; k < slots; ++k)
-        if (from[k].length > tx.capacity_) return Outcome::oversize;
-    if (room(tx, slots) < slots) return Outcome::full;
-    Slot* to = tx.ring_ + (tx.tail_ & tx.mask_);
-    std::uint64_t bytes = 0;
-    for (std::size_t k = 0; k < slots; ++k) {
-      const Slot lent = from[k];
-      bytes += lent.length;
-      if (swap) {
-        std::swap(from[k], to[k]);
-        from[k].length = lent.length;
-        from[k].flags = lent.flags & Slot::more;
-      } else {
-        copy_slot(lent, to[k], tx);
-      }
+  // Frames on their way into tx: written behind its tail one by one, committed all at once.
+  struct Filling {
+    explicit Filling(TxQueue& queue, bool by_swap, std::size_t most) noexcept
+        : tx(queue), swap(by_swap), free(room(queue, most)), to(queue.ring_ + (queue.tail_ & queue.mask_)) {}
+    ~Filling() {
+      if (slots != frames) tx.fragments_ = true;
+      if (slots > 0) tx.queue_up(static_cast<std::uint32_t>(slots), frames, bytes, false);
+      if (oversize > 0) tx.drop(oversize, DropReason::oversize);
     }
-    if (slots > 1) tx.fragments_ = true;
-    tx.queue_up(static_cast<std::uint32_t>(slots), 1, bytes, false);
-    return Outcome::moved;
-  }
+    Filling(const Filling&) = delete;
+    Filling& operator=(const Filling&) = delete;
+
+    // One frame of `n` slots, by swap or copy. False: there is no room. What is left in `from` is what finish() counts.
+    bool add(Slot* from, std::size_t n) noexcept {
+      if (slots + n > free) return false;
+      if (!swap && std::any_of(from, from + n, [&](const Slot& s) { return s.length > tx.capacity_; })) {
+        ++oversize;
+        return true;
+      }
+      for (std::size_t k = 0; k < n; ++k, ++slots) {
+        const auto length = from[k].length;
+        const auto flags = from[k].flags;
+        bytes += length;
+        if (swap) {
+          std::swap(from[k], to[slots]);
+          from[k].length = length;
+          from[k].flags = flags & Slot::more;
+        } else {
+          copy_slot(from[k], to[slots], tx);
+        }
+      }
+      ++frames;
+      return true;
+    }
+
+    TxQueue& tx;
+    bool swap;
+    std::size_t free;
+    Slot* to;
+    std::size_t slots = 0;
+    std::uint64_t frames = 0, bytes = 0, oversize = 0;
+  };
 
   static std::size_t by_frame(RxBatch& batch, TxQueue& tx) noexcept {
-    const bool swap = swaps(batch.queue(), tx);
     std::size_t done = 0;
-    while (done < batch.size_) {
-      const std::size_t end = frame_end(batch, done);
-      if (end > batch.size_) break;
-      if (!batch.first_[done].has(Slot::moved | Slot::dropped)) {
-        const auto outcome = move_frame(batch.first_ + done, end - done, tx, swap);
-        if (outcome == Outcome::full) break;
-        if (outcome == Outcome::oversize) tx.drop(1, DropReason::oversize);
+    {
+      Filling filling(tx, swaps(batch.queue(), tx), batch.size_);
+      while (done < batch.size_) {
+        const std::size_t end = frame_end(batch, done);
+        if (end > batch.size_) break;
+        const bool skip = batch.first_[done].has(Slot::moved | Slot::dropped);
+        if (!skip && !filling.add(batch.first_ + done, end - done)) break;
+        done = end;
       }
-      done = end;
     }
     return batch.finish(done);
   }
@@ -150,15 +166,12 @@ struct Forwarding {
   }
 
   static std::size_t chosen(RxBatch& batch, std::span<const std::uint32_t> indices, TxQueue& tx) noexcept {
-    const bool swap = swaps(*batch.queue_, tx);
+    Filling filling(tx, swaps(*batch.queue_, tx), batch.size_);
     std::size_t went = 0;
     for (const auto i : indices) {
       if (i >= batch.size_ || batch.first_[i].has(Slot::moved | Slot::dropped)) break;
       const std::size_t end = frame_end(batch, i);
-      if (end > batch.size_) break;
-      const auto outcome = move_frame(batch.first_ + i, end - i, tx, swap);
-      if (outcome == Outcome::full) break;
-      if (outcome == Outcome::oversize) tx.drop(1, DropReason::oversize);
+      if (end > batch.size_ || !filling.add(batch.first_ + i, end - i)) break;
       for (std::size_t k = i; k < end; ++k)
         batch.first_[k].flags = static_cast<std::uint16_t>(batch.first_[k].flags | Slot::moved);
       batch.queue_->marked_ += static_cast<std::uint32_t>(end - i);

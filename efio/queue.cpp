@@ -194,10 +194,10 @@ std::size_t TxQueue::commit_slowly(std::size_t n, bool made) noexcept {
 
 std::size_t TxQueue::transmit_checked() noexcept {
   if (failed() || !enter()) return 0;
-  const auto before = counters_.snapshot().out;
+  const auto before = counters_.out();
   transmit();
   leave();
-  return counters_.snapshot().out - before;
+  return counters_.out() - before;
 }
 
 bool TxQueue::drain(std::chrono::nanoseconds timeout) noexcept {

@@ -113,6 +113,9 @@ class CounterBlock {
   void set_queued(std::uint64_t n) noexcept { queued_.store(n, std::memory_order_release); }
   void set_sampled_at(std::uint64_t ns) noexcept { sampled_at_.store(ns, std::memory_order_release); }
 
+  // The owner's own reading.
+  std::uint64_t out() const noexcept { return out_.load(std::memory_order_relaxed); }
+
   EFIO_EXPORT Fields snapshot() const noexcept;
 
  private:
