@@ -2,5 +2,5 @@
 set -euo pipefail
 cd "$EFIO_SOURCE_DIR"
 cmake --preset asan >/dev/null
-cmake --build --preset asan
-ctest --test-dir build/asan -L unit -j"$(nproc)" --output-on-failure --timeout 300
+cmake --build --preset asan --target unit_tests
+ctest --test-dir build/asan -L unit --no-tests=error -j"$(nproc)" --output-on-failure --timeout 300

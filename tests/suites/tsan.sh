@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$EFIO_SOURCE_DIR"
 fixed=(); setarch -R true 2>/dev/null && fixed=(setarch -R)
 cmake --preset tsan >/dev/null
-"${fixed[@]}" cmake --build --preset tsan
-"${fixed[@]}" ctest --test-dir build/tsan -L threads --output-on-failure --timeout 300
+"${fixed[@]}" cmake --build --preset tsan --target threads_tests
+"${fixed[@]}" ctest --test-dir build/tsan -L threads --no-tests=error --output-on-failure --timeout 300

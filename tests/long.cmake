@@ -1,0 +1,17 @@
+# Tests that take longer than ./test may; ./test --long [NAME] runs them.
+#
+# efio_long_test(PROGRAM [FILTER [NAME]]): the cases of PROGRAM that match the GoogleTest filter, with EFIO_LONG=1
+# (efio::test::is_long_run() of support/privilege.h), as the test "NAME.long"; NAME is PROGRAM unless given.
+function(efio_long_test program)
+  set(filter "*")
+  set(name ${program})
+  if(ARGC GREATER 1)
+    set(filter ${ARGV1})
+  endif()
+  if(ARGC GREATER 2)
+    set(name ${ARGV2})
+  endif()
+  add_test(NAME ${name}.long COMMAND ${program} --gtest_filter=${filter})
+  set_tests_properties(${name}.long PROPERTIES
+    LABELS long ENVIRONMENT EFIO_LONG=1 SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 14400)
+endfunction()
