@@ -49,10 +49,9 @@ std::uint64_t sum_sse2(const std::byte* at, std::size_t size) noexcept {
 }
 
 // Lambdas do not inherit the target, hence the macros.
-#define EFIO_STEP(sum, from)                                                                              \
-  sum = _mm256_add_epi32(                                                                                 \
-      sum, _mm256_madd_epi16(                                                                             \
-               _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)), bias), one))
+#define EFIO_STEP(sum, from) \
+  sum = _mm256_add_epi32(    \
+      sum, _mm256_madd_epi16(_mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)), bias), one))
 
 [[gnu::target("avx2")]] std::uint64_t sum_avx2(const std::byte* at, std::size_t size) noexcept {
   const __m256i bias = _mm256_set1_epi16(-0x8000);
@@ -87,8 +86,7 @@ std::uint64_t sum_sse2(const std::byte* at, std::size_t size) noexcept {
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
-#define EFIO_STEP(sum, words) \
-  sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_xor_si512(words, bias), one))
+#define EFIO_STEP(sum, words) sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_xor_si512(words, bias), one))
 
 [[gnu::target("avx512f,avx512bw")]] std::uint64_t sum_avx512(const std::byte* at, std::size_t size) noexcept {
   const __m512i bias = _mm512_set1_epi16(-0x8000);

@@ -122,8 +122,10 @@ TEST(Checksum, SplitSumsAgreeAtEveryCut) {
     if (cut % 2 == 0) {
       EXPECT_EQ(efio::checksum_fold(efio::checksum_partial(right, efio::checksum_partial(left))), whole) << cut;
     }
-    EXPECT_EQ(efio::checksum_fold(efio::checksum_combine(efio::checksum_partial(left), cut,
-                                                         efio::checksum_partial(right))), whole) << cut;
+    EXPECT_EQ(
+        efio::checksum_fold(efio::checksum_combine(efio::checksum_partial(left), cut, efio::checksum_partial(right))),
+        whole)
+        << cut;
   }
 }
 
@@ -135,8 +137,8 @@ TEST(Checksum, SplitInThreeAgrees) {
   for (std::size_t a = 0; a <= 64; ++a)
     for (std::size_t b = a; b <= 64; ++b) {
       const auto two = efio::checksum_combine(part(0, a), a, part(a, b));
-      ASSERT_EQ(efio::checksum_fold(efio::checksum_combine(two, b, part(b, 64))),
-                efio::checksum_fold(part(0, 64))) << a << ' ' << b;
+      ASSERT_EQ(efio::checksum_fold(efio::checksum_combine(two, b, part(b, 64))), efio::checksum_fold(part(0, 64)))
+          << a << ' ' << b;
     }
 }
 
