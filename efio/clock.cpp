@@ -37,7 +37,7 @@ struct Pair {
 Pair read_pair() noexcept {
   Pair best{};
   std::uint64_t narrowest = UINT64_MAX;
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 8; ++i) {
     const auto before = ticks();
     const auto ns = read(CLOCK_REALTIME);
     const auto after = ticks();
@@ -57,7 +57,7 @@ class Discipline {
     if (second.tsc <= first.tsc || second.ns <= first.ns) return;
     rate_ = static_cast<double>(second.ns - first.ns) / static_cast<double>(second.tsc - first.tsc);
     last_ = second;
-    publish(second.tsc, second.ns, rate_, 10'000'000);
+    publish(second.tsc, second.ns, rate_, interval_ns_);
     usable_ = true;
     measure();
   }
@@ -75,39 +75,46 @@ class Discipline {
       const auto until = valid_until_.load(std::memory_order_acquire);
       if ((sequence & 1) != 0 || sequence_.load(std::memory_order_relaxed) != sequence) continue;
       if (tsc >= until && resync()) continue;
-      const auto elapsed = static_cast<std::int64_t>(tsc - base_tsc);
-      return base_ns + static_cast<std::uint64_t>((static_cast<Wide>(elapsed) * static_cast<Wide>(rate)) >> 32);
+      return line(tsc, base_tsc, base_ns, rate);
     }
   }
 
  private:
+  static std::uint64_t line(std::uint64_t tsc, std::uint64_t base_tsc, std::uint64_t base_ns, std::uint64_t rate) noexcept {
+    const auto elapsed = static_cast<std::int64_t>(tsc - base_tsc);
+    return base_ns + static_cast<std::uint64_t>((static_cast<Wide>(elapsed) * static_cast<Wide>(rate)) >> 32);
+  }
+  std::uint64_t line_at(std::uint64_t tsc) const noexcept {  // under busy_
+    return line(tsc, base_tsc_.load(std::memory_order_relaxed), base_ns_.load(std::memory_order_relaxed),
+                rate_fixed_.load(std::memory_order_relaxed));
+  }
+
   static bool kernel_uses_tsc() {
     std::ifstream file("/sys/devices/system/clocksource/clocksource0/current_clocksource");
     std::string name;
     return file >> name && name == "tsc";
   }
 
-  // One thread at a time; the others go on with the line they have. The new line starts where the old one is now and
-  // meets the real time one interval later, unless that clock was stepped: then it starts at the real time.
+  // One thread at a time; the others go on with the line they have. The new line starts at the real time, unless the old
+  // one has run ahead: then it starts there and meets the real time one interval later, so that time never goes back.
+  // If the real time was stepped back by more, it is followed.
   bool resync() noexcept {
     if (busy_.test_and_set(std::memory_order_acquire)) return false;
     const auto pair = read_pair();
-    const auto base_tsc = base_tsc_.load(std::memory_order_relaxed);
-    const auto ours = static_cast<std::int64_t>(
-        base_ns_.load(std::memory_order_relaxed) +
-        static_cast<std::uint64_t>((static_cast<Wide>(static_cast<std::int64_t>(pair.tsc - base_tsc)) *
-                                    static_cast<Wide>(rate_fixed_.load(std::memory_order_relaxed))) >> 32));
     const auto span_ns = static_cast<double>(pair.ns) - static_cast<double>(last_.ns);
     const auto span_tsc = static_cast<double>(pair.tsc - last_.tsc);
     const double measured = span_tsc > 0 ? span_ns / span_tsc : rate_;
     if (measured > rate_ * 0.999 && measured < rate_ * 1.001) rate_ = measured;
-    const std::int64_t error = static_cast<std::int64_t>(pair.ns) - ours;
     last_ = pair;
-    if (error > 1'000'000 || error < -1'000'000) {
-      publish(pair.tsc, pair.ns, rate_, interval_ns);
+    // Short at first: the rate of two milliseconds is a rough one.
+    interval_ns_ = std::min<std::uint64_t>(2 * interval_ns_, longest_interval_ns);
+    // The old line has told nobody a later time than this one.
+    const auto told = line_at(std::min(pair.tsc, valid_until_.load(std::memory_order_relaxed)));
+    const auto ahead = static_cast<std::int64_t>(told - pair.ns);
+    if (ahead <= 0 || ahead > step_ns) {
+      publish(pair.tsc, pair.ns, rate_, interval_ns_);
     } else {
-      const double slewed = rate_ * (1.0 + static_cast<double>(error) / static_cast<double>(interval_ns));
-      publish(pair.tsc, static_cast<std::uint64_t>(ours), slewed, interval_ns);
+      publish(pair.tsc, told, rate_ * (1.0 - static_cast<double>(ahead) / static_cast<double>(interval_ns_)), interval_ns_);
     }
     busy_.clear(std::memory_order_release);
     return true;
@@ -143,11 +150,13 @@ class Discipline {
     cost_ = std::min(tsc, system);
   }
 
-  static constexpr std::uint64_t interval_ns = 1'000'000'000;
+  static constexpr std::uint64_t longest_interval_ns = 1'000'000'000;
+  static constexpr std::int64_t step_ns = 1'000'000;
   alignas(64) std::atomic<std::uint64_t> sequence_{0};
   std::atomic<std::uint64_t> base_tsc_{0}, base_ns_{0}, rate_fixed_{0}, valid_until_{0};
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   double rate_ = 0;  // ns a tick; written under busy_
+  std::uint64_t interval_ns_ = 5'000'000;
   Pair last_{};
   bool usable_ = false;
   double cost_ = 0;

@@ -1,6 +1,6 @@
 // Time for slots: ns since the Unix epoch, read once a batch.
 //
-// Clock::now() reads the time stamp counter, disciplined to CLOCK_REALTIME once a second, where the kernel itself runs on
+// Clock::now() reads the time stamp counter, disciplined to CLOCK_REALTIME at least once a second, where the kernel itself runs on
 // the TSC (/sys/devices/system/clocksource) and a measurement at start shows it to be cheaper; else it is clock_gettime.
 #pragma once
 
