@@ -305,7 +305,7 @@ TEST(Poller, IsWokenFromAnotherThread) {
 TEST(Pipe, TwoThreadsExchangeAMillionFramesExactly) {
   auto [a, b] = open_pipe("threads");
   constexpr std::uint32_t total = 1'000'000;
-  std::jthread sender([&a = a] {
+  std::jthread sender([&a] {
     auto poller = efio::Poller::create();
     ASSERT_TRUE(poller->add(a.tx()).has_value());
     for (std::uint32_t next = 0; next < total;) {

@@ -187,7 +187,7 @@ void add_help(CLI::App& app) {
 }
 
 std::string man_page(const CLI::App& app) {
-  const std::string name = app.get_name();
+  const std::string& name = app.get_name();
   const std::string description = app.get_description();
   std::string page = fmt::format(".TH \"{}\" 1 \"\" \"efio {}\" \"efio\"\n", troff(name), version());
   page += fmt::format(".SH NAME\n{} \\- {}\n", troff(name), troff(first_line(description)));
