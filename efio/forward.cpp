@@ -70,7 +70,7 @@ struct Forwarding {
   // How many of n slots tx has room for now.
   static std::size_t room(TxQueue& tx, std::size_t n) noexcept {
     std::size_t free = tx.limit_ - tx.tail_;
-    if (free < n) free = tx.claim_slowly(n);
+    if (free < n || tx.failed()) free = tx.claim_slowly(n);
     return std::min(n, free);
   }
 
@@ -150,7 +150,7 @@ struct Forwarding {
   static std::size_t by_batch(RxBatch& batch, TxQueue& tx) noexcept {
     RxQueue& rx = *batch.queue_;
     const std::size_t n = room(tx, batch.size_);
-    if (n == 0 || batch.first_ != rx.ring_ + (rx.head_ & rx.mask_)) return 0;
+    if (n == 0) return 0;
     const SlotSum sum = swap_slots(batch.first_, tx.ring_ + (tx.tail_ & tx.mask_), n);
     tx.queue_up(static_cast<std::uint32_t>(n), n, sum.bytes, false);
     rx.retire(static_cast<std::uint32_t>(n), n, sum.bytes);
@@ -160,6 +160,7 @@ struct Forwarding {
   }
 
   static std::size_t all(RxBatch& batch, TxQueue& tx) noexcept {
+    if (!batch.is_lent()) return 0;
     const RxQueue& rx = *batch.queue_;
     const bool simple = !rx.fragments_ && rx.marked_ == 0 && !tx.fragments_;
     return simple && swaps(rx, tx) ? by_batch(batch, tx) : by_frame(batch, tx);

@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 
@@ -93,6 +94,14 @@ void RxQueue::abandon() noexcept {
   counters_.end();
 }
 
+void RxQueue::finish_marked() noexcept {
+  if (marked_ == 0) return;
+  Slot* const first = ring_ + (head_ & mask_);
+  const auto last = std::stable_partition(first, first + (tail_ - head_),
+                                          [](const Slot& slot) { return slot.has(Slot::moved | Slot::dropped); });
+  finish_slowly(static_cast<std::size_t>(last - first));
+}
+
 std::size_t RxQueue::receive_slowly(std::size_t n) noexcept {
   if (failed()) return 0;
   n = std::min(n, ring_size());
@@ -131,7 +140,7 @@ std::size_t RxQueue::finish_slowly(std::size_t n) noexcept {
 }
 
 void RxBatch::drop(std::size_t i, DropReason reason) noexcept {
-  if (i >= size_ || first_[i].has(Slot::dropped | Slot::moved)) return;
+  if (i >= size_ || !is_lent() || first_[i].has(Slot::dropped | Slot::moved)) return;
   for (std::size_t k = i; k < size_; ++k) {
     const bool last = !first_[k].has(Slot::more);
     first_[k].flags = static_cast<std::uint16_t>(first_[k].flags | Slot::dropped);
@@ -147,7 +156,8 @@ void RxBatch::drop(std::size_t i, DropReason reason) noexcept {
 }
 
 std::expected<Frame, DropReason> RxBatch::take(std::size_t i) noexcept {
-  if (i >= size_ || first_[i].has(Slot::dropped | Slot::moved | Slot::more) || (i > 0 && first_[i - 1].has(Slot::more)))
+  if (i >= size_ || !is_lent() || first_[i].has(Slot::dropped | Slot::moved | Slot::more) ||
+      (i > 0 && first_[i - 1].has(Slot::more)))
     return std::unexpected(DropReason::refused);
   Slot& slot = first_[i];
   auto pool = queue_->pool_;

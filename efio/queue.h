@@ -68,6 +68,8 @@ class EFIO_EXPORT RxBatch {
   friend class RxQueue;
   friend struct Forwarding;
   RxBatch(RxQueue* queue, Slot* first, std::size_t size) noexcept : queue_(queue), first_(first), size_(size) {}
+  // False once the queue has finished these slots by another batch, or was closed.
+  bool is_lent() const noexcept;
 
   RxQueue* queue_ = nullptr;
   Slot* first_ = nullptr;
@@ -103,6 +105,7 @@ class EFIO_EXPORT TxBatch {
  private:
   friend class TxQueue;
   TxBatch(TxQueue* queue, Slot* first, std::size_t size) noexcept : queue_(queue), first_(first), size_(size) {}
+  bool is_lent() const noexcept;
 
   TxQueue* queue_ = nullptr;
   Slot* first_ = nullptr;
@@ -182,7 +185,7 @@ class EFIO_EXPORT RxQueue : public Queue {
   // now. Receiving never sends anything and never waits.
   RxBatch receive(std::size_t n) noexcept {
     std::size_t ready = tail_ - head_;
-    if (ready < n || fragments_) [[unlikely]] ready = receive_slowly(n);
+    if (ready < n || fragments_ || failed()) [[unlikely]] ready = receive_slowly(n);
     return {this, ring_ + (head_ & mask_), std::min(n, ready)};
   }
 
@@ -219,6 +222,8 @@ class EFIO_EXPORT RxQueue : public Queue {
   std::uint64_t waiting_frames() const noexcept;
   // At close, where what was not finished is lost: it counts as dropped (closed).
   void abandon() noexcept;
+  // At close, where what was not finished stays for the next opening: finishes what was moved or dropped in between.
+  void finish_marked() noexcept;
 
   std::uint32_t head_ = 0;  // oldest slot not finished
   std::uint32_t tail_ = 0;  // behind the newest slot
@@ -264,7 +269,7 @@ class EFIO_EXPORT TxQueue : public Queue {
   // sends and never touches what was received.
   TxBatch claim(std::size_t n) noexcept {
     std::size_t free = limit_ - tail_;
-    if (free < n) [[unlikely]] free = claim_slowly(n);
+    if (free < n || failed()) [[unlikely]] free = claim_slowly(n);
     n = std::min(n, free);
     Slot* first = ring_ + (tail_ & mask_);
     if (n > 0) refresh(first, n, Clock::now());
@@ -362,9 +367,17 @@ inline SlotSum summarize(const Slot* slots, std::size_t n) noexcept {
   return {sum[2], static_cast<std::uint16_t>(any[3] >> 16)};
 }
 
+inline bool RxBatch::is_lent() const noexcept {
+  return first_ == queue_->ring_ + (queue_->head_ & queue_->mask_) && size_ <= queue_->tail_ - queue_->head_;
+}
+
+inline bool TxBatch::is_lent() const noexcept {
+  return first_ == queue_->ring_ + (queue_->tail_ & queue_->mask_) && size_ <= queue_->limit_ - queue_->tail_;
+}
+
 inline std::size_t RxBatch::finish(std::size_t n) noexcept {
   n = std::min(n, size_);
-  if (n == 0 || first_ != queue_->ring_ + (queue_->head_ & queue_->mask_)) return 0;
+  if (n == 0 || !is_lent()) return 0;
   n = queue_->finish(n);
   first_ += n;
   size_ -= n;
@@ -373,7 +386,7 @@ inline std::size_t RxBatch::finish(std::size_t n) noexcept {
 
 inline std::size_t TxBatch::commit(std::size_t n) noexcept {
   n = std::min(n, size_);
-  if (n == 0 || first_ != queue_->ring_ + (queue_->tail_ & queue_->mask_)) return 0;
+  if (n == 0 || !is_lent()) return 0;
   n = queue_->commit(n);
   first_ += n;
   size_ -= n;
@@ -382,7 +395,7 @@ inline std::size_t TxBatch::commit(std::size_t n) noexcept {
 
 inline std::size_t TxBatch::commit_made(std::size_t n) noexcept {
   n = std::min(n, size_);
-  if (n == 0 || first_ != queue_->ring_ + (queue_->tail_ & queue_->mask_)) return 0;
+  if (n == 0 || !is_lent()) return 0;
   n = queue_->commit(n, true);
   first_ += n;
   size_ -= n;

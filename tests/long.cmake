@@ -15,3 +15,6 @@ function(efio_long_test program)
   set_tests_properties(${name}.long PROPERTIES
     LABELS long ENVIRONMENT EFIO_LONG=1 SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 14400)
 endfunction()
+
+efio_long_test(engine_contract_test *.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly)
+efio_long_test(engine_contract_netns_test *.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly)

@@ -99,7 +99,9 @@ class PipeRx final : public RxQueue {
   // The ring keeps what is in it for whoever opens this side next.
   void release() {
     const std::scoped_lock lock(registry_mutex);
-    if (std::exchange(open_, false)) shared_.rx_open = false;
+    if (!std::exchange(open_, false)) return;
+    finish_marked();
+    shared_.rx_open = false;
   }
 
  private:

@@ -1,0 +1,25 @@
+#include "tests/contract/rig.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+
+#include "tests/contract/rigs.h"
+
+namespace efio::test {
+
+namespace {
+constexpr auto table = std::to_array<RigRow>({
+    {"pipe", false, make_pipe_rig},
+});
+}  // namespace
+
+std::span<const RigRow> rig_table() { return table; }
+
+std::string unique_name(std::string_view prefix) {
+  static std::atomic<unsigned> serial{0};
+  return std::string(prefix) + std::to_string(::getpid()) + "n" + std::to_string(serial.fetch_add(1));
+}
+
+}  // namespace efio::test

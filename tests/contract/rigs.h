@@ -1,0 +1,10 @@
+// The rigs, one a file.
+#pragma once
+
+#include "tests/contract/rig.h"
+
+namespace efio::test {
+
+std::unique_ptr<Rig> make_pipe_rig();
+
+}  // namespace efio::test
