@@ -1,0 +1,24 @@
+// Ports and their counters, as JSON (the keys that all programs share) and as text.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "efio/port.h"
+
+namespace efio::tools {
+
+using Json = nlohmann::ordered_json;
+
+// {"uri", "engine", "mode", "rx": {"packets", "bytes", "received", "made", "waiting", "dropped": {reason: n}}, "tx":
+// …}; a direction that the port was not opened for is left out.
+Json port_json(const Port& port);
+
+// The same for people, two lines or three.
+std::string port_text(const Port& port);
+
+// "1,234,567"
+std::string grouped(std::uint64_t number);
+
+}  // namespace efio::tools

@@ -1,0 +1,43 @@
+// Looks at received frames: whose tag they carry, whether their sequence is whole and their checksums are right.
+//
+// Frames such as io_gen sends by default (60 bytes, UDP over IPv4) take a short way without parsing; all others, and
+// those in which something is not as expected, go through efnet's views.
+#pragma once
+
+#include <cstdint>
+
+#include "efio/queue.h"
+#include "tools/io_gen/sequence.h"
+
+namespace efio::io_gen {
+
+struct CheckCounts {
+  std::uint64_t frames = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t tagged = 0, untagged = 0;
+  // Of verified frames: both IPv4 header and transport; absent: UDP over IPv4 with 0; unknown: nothing to verify.
+  std::uint64_t right = 0, wrong = 0, absent = 0, unknown = 0;
+};
+
+class Checker {
+ public:
+  Checker(Sequences::Start start, bool verify) : sequences_(start), verify_(verify) {}
+
+  void check(const RxBatch& batch) noexcept;
+
+  const CheckCounts& counts() const noexcept { return counts_; }
+  Sequences& sequences() noexcept { return sequences_; }
+  bool verifies() const noexcept { return verify_; }
+
+ private:
+  template <bool verify>
+  void check_all(const Slot* slots, std::size_t n) noexcept;
+  void check_slowly(const Slot& slot) noexcept;
+
+  Sequences sequences_;
+  CheckCounts counts_;
+  bool verify_;
+  bool continued_ = false;  // the next slot goes on with a frame that was looked at
+};
+
+}  // namespace efio::io_gen

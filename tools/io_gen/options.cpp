@@ -1,0 +1,272 @@
+#include "tools/io_gen/options.h"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+
+#include "efio/fail.h"
+#include "efio/text.h"
+#include "tools/common/cpus.h"
+#include "tools/common/help.h"
+#include "tools/io_gen/generator.h"
+#include "tools/io_gen/tag.h"
+
+namespace efio::io_gen {
+
+namespace {
+
+constexpr std::uint64_t most_count = std::uint64_t{1} << 62;
+constexpr auto longest_run = std::chrono::hours(24 * 366);
+
+// The words of the command line, before anything is made of them. Empty: not given.
+struct Words {
+  std::string tx, rx;
+  std::string size, flows, order, seed, proto, src, dst, sport, dport, src_mac, dst_mac, vlan, stream_base, rate;
+  std::string count, duration, batch, cpus, write;
+  std::string expect_sent, expect_received, expect_lost;
+  unsigned threads = 1;
+  bool no_tag = false, verify = false, no_verify = false, json = false, expect_clean = false;
+};
+
+void add_traffic(CLI::App& app, Words& w) {
+  auto* group = app.add_option_group("Frames");
+  group->add_option("--size", w.size, "64, 64-1518 or imix (7:4:1 of 64, 594, 1518); bytes with FCS [64]")
+      ->type_name("SIZE");
+  group->add_option("--flows", w.flows, "Spread over so many flows of addresses and ports [1]")->type_name("N");
+  group->add_option("--order", w.order, "Flows one after the other, or at random from --seed [sequential]")
+      ->check(CLI::IsMember({"sequential", "random"}));
+  group->add_option("--seed", w.seed, "Of the random order [1]")->type_name("N");
+  group->add_option("--proto", w.proto, "[udp]")->check(CLI::IsMember({"udp", "tcp", "icmp"}));
+  group->add_option("--src", w.src, "Source addresses: one, a-b or a prefix; IPv4 or IPv6 [198.18.0.1-198.18.0.254]")
+      ->type_name("RANGE");
+  group->add_option("--dst", w.dst, "Destination addresses [198.19.0.1]")->type_name("RANGE");
+  group->add_option("--sport", w.sport, "Source ports; of ICMP: echo identifiers [1024-65535]")->type_name("RANGE");
+  group->add_option("--dport", w.dport, "Destination ports [9]")->type_name("RANGE");
+  group->add_option("--src-mac", w.src_mac, "[the device's]")->type_name("MAC");
+  group->add_option("--dst-mac", w.dst_mac, "[from the device's neighbour table, else 02:00:00:00:00:02]")
+      ->type_name("MAC");
+  group->add_option("--vlan", w.vlan, "VLAN tags, the outermost first: 10 or 10,20")->type_name("ID[,ID...]");
+  group->add_flag("--no-tag", w.no_tag, "No sequence number and time in the payload");
+  group->add_option("--stream-base", w.stream_base, "Number of the first stream in the tags [0]")->type_name("N");
+}
+
+void add_sending(CLI::App& app, Words& w) {
+  add_traffic(app, w);
+  app.add_option("--rate", w.rate,
+                 "1M (frames/s), 2Gbit (layer 2 with FCS), 2GbitL1 (with preamble and gap) or line [line]")
+      ->type_name("RATE");
+  app.add_option("--expect-sent", w.expect_sent, "End with 1 unless exactly so many were sent")->type_name("N");
+}
+
+void add_receiving(CLI::App& app, Words& w) {
+  app.add_option("--expect-received", w.expect_received, "End with 1 unless exactly so many were received")
+      ->type_name("N");
+  app.add_option("--expect-lost", w.expect_lost, "End with 1 if more were lost")->type_name("N");
+  app.add_flag("--expect-clean", w.expect_clean,
+               "End with 1 if any is lost, duplicated, reordered, or its checksum wrong");
+}
+
+void add_common(CLI::App& app, Words& w, bool table = false) {
+  if (!table) app.add_option("--count", w.count, "Stop after so many frames")->type_name("N");
+  app.add_option("--duration", w.duration, table ? "Of each cell [1s]" : "Stop after this time: 10, 10s, 500ms, 2min")
+      ->type_name("TIME");
+  app.add_option("--batch", w.batch, "Frames moved at a time [64]")->type_name("N");
+  app.add_option("--cpu", w.cpus, "Processors for its threads: 0 or 0,1")->type_name("LIST");
+  app.add_flag("--json", w.json, "One JSON object on standard output, at the end");
+}
+
+struct Commands {
+  CLI::App *tx, *rx, *both, *table;
+};
+
+Commands add_commands(CLI::App& app, Words& w) {
+  app.require_subcommand(1);
+  Commands c{};
+  c.tx = app.add_subcommand("tx", "Send");
+  c.tx->add_option("PORT", w.tx, "Where to send: packet:eth0, pcap:out.pcap, pipe:x")->required();
+  add_sending(*c.tx, w);
+  add_common(*c.tx, w);
+
+  c.rx = app.add_subcommand("rx", "Receive, count and check");
+  c.rx->add_option("PORT", w.rx, "Where to receive")->required();
+  c.rx->add_flag("--verify", w.verify, "Verify IPv4, UDP, TCP and ICMP checksums");
+  c.rx->add_option("--write", w.write, "Write what is received to this capture")->type_name("FILE");
+  add_receiving(*c.rx, w);
+  add_common(*c.rx, w);
+
+  c.both = app.add_subcommand("both", "Send and receive in one process");
+  c.both->add_option("TXPORT", w.tx, "Where to send")->required();
+  c.both->add_option("RXPORT", w.rx, "Where to receive")->required();
+  c.both->add_option("--threads", w.threads, "One for both directions, or one each [1]")->check(CLI::IsMember({1, 2}));
+  c.both->add_flag("--no-verify", w.no_verify, "Do not verify checksums");
+  add_sending(*c.both, w);
+  add_receiving(*c.both, w);
+  add_common(*c.both, w);
+
+  c.table =
+      app.add_subcommand("table", "Measure: rx only, tx only, both in one thread and in two, by one flow and many");
+  c.table->add_option("--tx", w.tx, "Where to send [pipe:]")->type_name("PORT");
+  c.table->add_option("--rx", w.rx, "Where to receive [pipe:]")->type_name("PORT");
+  add_traffic(*c.table, w);
+  add_common(*c.table, w, true);
+  return c;
+}
+
+// Reads words one after the other and keeps the first mistake.
+class Reader {
+ public:
+  template <class T>
+  void take(Result<T>&& result, T& into) {
+    if (result)
+      into = std::move(*result);
+    else if (!error_)
+      error_ = std::move(result.error());
+  }
+
+  std::uint64_t number(std::string_view option, const std::string& word, std::uint64_t otherwise, std::uint64_t least,
+                       std::uint64_t most) {
+    if (word.empty()) return otherwise;
+    const auto value = parse_count(word);
+    if (value && *value >= least && *value <= most) return *value;
+    refuse(option, word, value ? "out of range" : "not a number",
+           fmt::format("{} to {}, such as {}", least, most,
+                       std::max<std::uint64_t>(least, otherwise <= most ? otherwise : 1000)));
+    return otherwise;
+  }
+
+  std::optional<std::uint64_t> optional_number(std::string_view option, const std::string& word) {
+    if (word.empty()) return std::nullopt;
+    return number(option, word, 0, 0, most_count);
+  }
+
+  template <class T>
+  void parsed(std::string_view option, const std::string& word, T& into, std::string_view example) {
+    if (word.empty()) return;
+    if (auto value = T::parse(word))
+      into = *value;
+    else
+      refuse(option, word, "not of the right form", example);
+  }
+
+  void refuse(std::string_view option, std::string_view word, std::string_view why, std::string_view hint) {
+    if (!error_)
+      error_ = fail(Error::Kind::usage, fmt::format("{} {}", option, word), "{}", why).hint("{}", hint).error();
+  }
+
+  void also(Result<void>&& result) {
+    if (!result && !error_) error_ = std::move(result.error());
+  }
+
+  std::optional<Error>& error() noexcept { return error_; }
+
+ private:
+  std::optional<Error> error_;
+};
+
+std::vector<std::uint16_t> read_vlans(Reader& read, const std::string& word) {
+  std::vector<std::uint16_t> vlans;
+  for (const auto& part : CLI::detail::split(word, ',')) {
+    std::uint16_t id = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), id);
+    if (error != std::errc() || end != part.data() + part.size() || id > 4094)
+      read.refuse("--vlan", word, "not VLAN identifiers", "0 to 4094, such as 10 or 10,20");
+    vlans.push_back(id);
+  }
+  if (vlans.size() > most_vlans) read.refuse("--vlan", word, "too many tags", fmt::format("at most {}", most_vlans));
+  return vlans;
+}
+
+void read_addresses(Reader& read, const Words& w, Traffic& traffic) {
+  if (!w.src.empty()) read.take(Addresses::parse("--src", w.src), traffic.src);
+  if (!w.dst.empty()) read.take(Addresses::parse("--dst", w.dst), traffic.dst);
+  if (w.src.empty() && traffic.dst.ipv6) traffic.src = benchmark_sources(true);
+  if (w.dst.empty() && traffic.src.ipv6) traffic.dst = benchmark_destination(true);
+}
+
+void read_traffic(Reader& read, const Words& w, Options& options) {
+  Traffic& traffic = options.traffic;
+  if (!w.size.empty()) read.take(Sizes::parse(w.size), traffic.sizes);
+  traffic.flows = read.number("--flows", w.flows, options.command == Command::table ? Tag::streams : 1, 1, most_flows);
+  traffic.random = w.order == "random" || options.command == Command::table;
+  traffic.seed = read.number("--seed", w.seed, 1, 0, UINT64_MAX);
+  traffic.transport = w.proto == "tcp" ? Transport::tcp : w.proto == "icmp" ? Transport::icmp : Transport::udp;
+  read_addresses(read, w, traffic);
+  read.parsed("--sport", w.sport, traffic.sport, "1024-65535 or 80");
+  read.parsed("--dport", w.dport, traffic.dport, "1024-65535 or 80");
+  read.parsed("--src-mac", w.src_mac, traffic.src_mac, "02:00:00:00:00:01");
+  read.parsed("--dst-mac", w.dst_mac, traffic.dst_mac, "02:00:00:00:00:02");
+  options.src_mac_given = !w.src_mac.empty();
+  options.dst_mac_given = !w.dst_mac.empty();
+  if (!w.vlan.empty()) traffic.vlans = read_vlans(read, w.vlan);
+  traffic.tag = !w.no_tag;
+  traffic.stream_base = static_cast<std::uint16_t>(read.number("--stream-base", w.stream_base, 0, 0, Tag::streams - 1));
+  read.also(traffic.check());
+}
+
+std::chrono::nanoseconds read_duration(Reader& read, const std::string& word, std::chrono::nanoseconds otherwise) {
+  if (word.empty()) return otherwise;
+  const auto time = parse_duration(word);
+  if (time && time->count() > 0 && *time <= longest_run) return *time;
+  read.refuse("--duration", word, time ? "out of range" : "not a time",
+              "above 0 and up to a year: 10, 10s, 500ms, 2min");
+  return otherwise;
+}
+
+Result<Options> make_options(const Words& w, Command command) {
+  Options options;
+  Reader read;
+  options.command = command;
+  options.tx_port = w.tx;
+  options.rx_port = w.rx;
+  if (command != Command::rx) read_traffic(read, w, options);
+  if (!w.rate.empty()) read.take(Rate::parse(w.rate), options.rate);
+  options.count = read.number("--count", w.count, UINT64_MAX, 1, most_count);
+  options.duration =
+      read_duration(read, w.duration, command == Command::table ? std::chrono::seconds(1) : std::chrono::seconds(0));
+  options.batch = read.number("--batch", w.batch, 64, 1, Generator::most_batch);
+  if (!w.cpus.empty()) read.take(tools::parse_cpus(w.cpus), options.cpus);
+  options.threads = w.threads;
+  options.verify = command == Command::rx ? w.verify : !w.no_verify;
+  options.write = w.write;
+  options.json = w.json;
+  options.expect.sent = read.optional_number("--expect-sent", w.expect_sent);
+  options.expect.received = read.optional_number("--expect-received", w.expect_received);
+  options.expect.lost = read.optional_number("--expect-lost", w.expect_lost);
+  options.expect.clean = w.expect_clean;
+  if (command == Command::table && options.tx_port.empty() != options.rx_port.empty())
+    read.refuse("table", options.tx_port.empty() ? "--rx " + w.rx : "--tx " + w.tx, "a table needs both ports, or none",
+                "--tx veth0 --rx veth1; none: in memory");
+  if (read.error()) return std::unexpected(std::move(*read.error()));
+  return options;
+}
+
+}  // namespace
+
+Result<std::optional<Options>> parse_options(int count, const char* const* arguments) {
+  CLI::App app{
+      "Send, receive and count packets\n\nEvery frame is accounted for: sent, kept, or dropped under a named "
+      "reason. PORT is scheme:name?key=value; docs/ports.md lists them.",
+      "io_gen"};
+  app.footer("io_gen table\nio_gen both pipe:x pipe:x --count 1M --size imix --flows 1000 --expect-clean");
+  tools::add_help(app);
+  Words words;
+  const Commands commands = add_commands(app, words);
+  try {
+    app.parse(count, arguments);
+  } catch (const CLI::ParseError& end) {
+    if (end.get_exit_code() == 0) {
+      app.exit(end);
+      return std::nullopt;
+    }
+    return fail(Error::Kind::usage, "command line", "{}", end.what())
+        .hint("`io_gen --help` and `io_gen COMMAND --help` list the options");
+  }
+  const Command command = commands.tx->parsed()     ? Command::tx
+                          : commands.rx->parsed()   ? Command::rx
+                          : commands.both->parsed() ? Command::both
+                                                    : Command::table;
+  auto options = make_options(words, command);
+  if (!options) return std::unexpected(std::move(options.error()));
+  return std::optional(std::move(*options));
+}
+
+}  // namespace efio::io_gen

@@ -1,0 +1,318 @@
+#include "tools/io_gen/run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <functional>
+#include <optional>
+#include <thread>
+
+#include "efio/clock.h"
+#include "efio/fail.h"
+#include "efio/poller.h"
+#include "tools/common/cpus.h"
+#include "tools/common/exit_code.h"
+#include "tools/common/stop.h"
+#include "tools/io_gen/ports.h"
+#include "tools/io_gen/receiver.h"
+#include "tools/io_gen/report.h"
+#include "tools/io_gen/sender.h"
+
+namespace efio::io_gen {
+
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr nanoseconds longest_sleep = std::chrono::milliseconds(100);  // until a stop is seen
+constexpr nanoseconds live_period = std::chrono::seconds(1);
+constexpr std::uint64_t quiet_ns = 300'000'000;  // so long without a frame: none comes any more
+constexpr std::uint64_t longest_rest_ns = 3'000'000'000;
+constexpr std::uint64_t busy_ns = 20'000;  // look so long before sleeping
+
+double seconds_between(std::uint64_t from, std::uint64_t to) { return static_cast<double>(to - from) / 1e9; }
+
+// One run from the open ports to the last count.
+class Run {
+ public:
+  explicit Run(const Options& options) : options_(options) {}
+
+  // Errors: whatever keeps the run from starting.
+  Result<void> prepare();
+  void perform();
+  // Exit code.
+  int report();
+
+ private:
+  using Work = Result<void> (Run::*)();
+
+  Result<void> send();
+  Result<void> receive();
+  Result<void> both_in_turn();
+  void finish_sending();
+  void receive_rest();
+  Result<Poller> rx_poller();
+  void watch(std::uint64_t start);
+  void live(std::uint64_t start);
+  void judge_sequence();
+  void collect_errors();
+
+  bool sends() const { return options_.command != Command::rx; }
+  bool receives() const { return options_.command != Command::tx; }
+
+  const Options& options_;
+  tools::Stop stop_;
+  std::optional<tools::SignalGuard> signals_;
+  std::atomic<unsigned> working_{0};
+  std::atomic<bool> sent_all_{false};
+
+  std::optional<Port> tx_port_, rx_port_, copy_port_;
+  std::optional<Generator> generator_;
+  std::optional<Checker> checker_;
+  std::optional<Sender> sender_;
+  std::optional<Receiver> receiver_;
+
+  std::uint64_t send_start_ = 0, send_end_ = 0;
+  std::optional<TxStats> tx_before_;
+  std::optional<RxStats> rx_before_;
+  std::uint64_t live_before_ = 0;
+  Outcome outcome_;
+};
+
+Result<void> Run::prepare() {
+  if (auto ok = tools::check_cpus(options_.cpus); !ok) return ok;
+  if (receives()) {
+    auto port = Port::open(options_.rx_port, {.direction = Direction::rx});
+    if (!port) return std::unexpected(port.error());
+    rx_port_ = std::move(*port);
+    checker_.emplace(options_.command == Command::both ? Sequences::Start::zero : Sequences::Start::first_seen,
+                     options_.verify);
+  }
+  if (!options_.write.empty()) {
+    auto port = open_capture(options_.write);
+    if (!port) return std::unexpected(port.error());
+    copy_port_ = std::move(*port);
+  }
+  if (sends()) {
+    auto opened = open_for_sending(options_.tx_port, options_);
+    if (!opened) return std::unexpected(opened.error());
+    tx_port_ = std::move(opened->port);
+    generator_ = std::move(opened->generator);
+    sender_.emplace(tx_port_->tx(), *generator_, options_.rate, options_.count, options_.batch);
+  }
+  if (receives()) {
+    const auto most = options_.command == Command::rx ? options_.count : UINT64_MAX;
+    receiver_.emplace(*rx_port_, *checker_, most, options_.batch, copy_port_ ? &copy_port_->tx() : nullptr);
+  }
+  return {};
+}
+
+Result<Poller> Run::rx_poller() {
+  auto poller = Poller::create({.busy_poll = nanoseconds(busy_ns)});
+  if (!poller) return poller;
+  for (std::size_t i = 0; i < rx_port_->rx_queues(); ++i)
+    if (auto ok = poller->add(rx_port_->rx(i)); !ok) return std::unexpected(ok.error());
+  return poller;
+}
+
+// --- the loops ---
+
+Result<void> Run::send() {
+  auto poller = Poller::create({.busy_poll = nanoseconds(busy_ns)});
+  if (!poller) return std::unexpected(poller.error());
+  if (auto ok = poller->add(tx_port_->tx()); !ok) return ok;
+  send_start_ = Clock::monotonic();
+  while (!stop_.requested() && !sender_->done()) {
+    if (sender_->step() > 0) continue;
+    if (sender_->idle() > 0)
+      wait_for(sender_->idle());
+    else if (!sender_->done())
+      poller->wait(longest_sleep);
+  }
+  finish_sending();
+  return {};
+}
+
+void Run::finish_sending() {
+  tx_port_->drain();
+  send_end_ = Clock::monotonic();
+  sent_all_.store(true, std::memory_order_release);
+}
+
+Result<void> Run::receive() {
+  auto poller = rx_poller();
+  if (!poller) return std::unexpected(poller.error());
+  while (!stop_.requested() && !receiver_->done()) {
+    if (receiver_->step() > 0) continue;
+    if (options_.command == Command::both && sent_all_.load(std::memory_order_acquire)) break;
+    if (!receiver_->done()) poller->wait(longest_sleep);
+  }
+  if (options_.command == Command::both) {
+    while (!sent_all_.load(std::memory_order_acquire))
+      if (receiver_->step() == 0) std::this_thread::yield();
+    receive_rest();
+  }
+  return {};
+}
+
+// What was sent is on its way: until all of it is here, or nothing comes any more.
+void Run::receive_rest() {
+  const std::uint64_t sent = tx_port_->stats().tx.sent;
+  const std::uint64_t start = Clock::monotonic();
+  std::uint64_t newest = start;
+  while (!receiver_->done() && checker_->counts().frames < sent) {
+    const std::uint64_t now = Clock::monotonic();
+    if (receiver_->step() > 0)
+      newest = now;
+    else if (now - newest > quiet_ns)
+      return;
+    if (now - start > longest_rest_ns) return;
+  }
+}
+
+Result<void> Run::both_in_turn() {
+  auto poller = rx_poller();
+  if (!poller) return std::unexpected(poller.error());
+  if (auto ok = poller->add(tx_port_->tx()); !ok) return ok;
+  send_start_ = Clock::monotonic();
+  while (!stop_.requested() && !sender_->done() && !receiver_->done()) {
+    const std::size_t moved = sender_->step() + receiver_->step();
+    if (moved > 0) continue;
+    if (sender_->idle() > 0)
+      wait_for(std::min<std::uint64_t>(sender_->idle(), busy_ns));
+    else if (!sender_->done() && !receiver_->done())
+      poller->wait(longest_sleep);
+  }
+  finish_sending();
+  receive_rest();
+  return {};
+}
+
+// --- around them ---
+
+void Run::live(std::uint64_t start) {
+  const std::uint64_t now = Clock::monotonic();
+  const auto tx = tx_port_ ? std::optional(tx_port_->stats().tx) : std::nullopt;
+  const auto rx = rx_port_ ? std::optional(rx_port_->stats().rx) : std::nullopt;
+  const auto text =
+      live_text(seconds_between(start, now), seconds_between(live_before_, now), tx, tx_before_, rx, rx_before_);
+  fmt::print(stderr, "\r{}\x1b[K", text);
+  std::fflush(stderr);
+  tx_before_ = tx, rx_before_ = rx, live_before_ = now;
+}
+
+// Until all threads are done, the time is up or a signal comes.
+void Run::watch(std::uint64_t start) {
+  const bool terminal = ::isatty(STDERR_FILENO) == 1;
+  const auto limit =
+      options_.duration.count() == 0 ? UINT64_MAX : static_cast<std::uint64_t>(options_.duration.count());
+  live_before_ = start;
+  bool shown = false;
+  while (working_.load() > 0 && !signals_->signalled()) {
+    const std::uint64_t elapsed = Clock::monotonic() - start;
+    if (elapsed >= limit) break;
+    signals_->wait(std::min(
+        live_period, nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(limit - elapsed, INT64_MAX)))));
+    if (terminal && Clock::monotonic() - live_before_ >= static_cast<std::uint64_t>(live_period.count())) {
+      live(start);
+      shown = true;
+    }
+  }
+  outcome_.interrupted = signals_->signalled();
+  stop_.request();
+  if (shown) fmt::print(stderr, "\n");
+}
+
+void Run::perform() {
+  std::vector<Work> works;
+  if (options_.command == Command::both && options_.threads == 1)
+    works = {&Run::both_in_turn};
+  else {
+    if (sends()) works.push_back(&Run::send);
+    if (receives()) works.push_back(&Run::receive);
+  }
+  signals_.emplace();
+  working_.store(static_cast<unsigned>(works.size()));
+  const std::uint64_t start = Clock::monotonic();
+  std::vector<Result<void>> results(works.size());
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < works.size(); ++i)
+      threads.emplace_back([this, i, work = works[i], &results] {
+        results[i] = tools::pin_thread(options_.cpus, i);
+        if (results[i]) results[i] = (this->*work)();
+        if (!results[i]) stop_.request(), sent_all_.store(true);
+        working_.fetch_sub(1);
+        signals_->notify();
+      });
+    watch(start);
+  }
+  signals_.reset();
+  outcome_.elapsed = seconds_between(start, Clock::monotonic());
+  for (auto& result : results)
+    if (!result) outcome_.errors.push_back(std::move(result.error()));
+  collect_errors();
+  judge_sequence();
+}
+
+// What queues failed of, and what only closing tells (a file that could not be completed).
+void Run::collect_errors() {
+  const auto add = [this](Result<void> result) {
+    if (!result) outcome_.errors.push_back(std::move(result.error()));
+  };
+  for (auto* port : {&tx_port_, &rx_port_, &copy_port_}) {
+    if (!*port) continue;
+    for (std::size_t i = 0; i < (*port)->tx_queues(); ++i) add((*port)->tx(i).status());
+    for (std::size_t i = 0; i < (*port)->rx_queues(); ++i) add((*port)->rx(i).status());
+    add((*port)->close());
+  }
+}
+
+void Run::judge_sequence() {
+  if (!checker_) return;
+  if (generator_ && options_.traffic.tag)
+    for (std::size_t i = 0; i < generator_->streams(); ++i)
+      checker_->sequences().expect_until(generator_->stream(i), generator_->next_sequence(i));
+  outcome_.sequence = checker_->sequences().counts();
+}
+
+int Run::report() {
+  Outcome& o = outcome_;
+  if (tx_port_) {
+    const auto tx = tx_port_->stats().tx;
+    o.tx_port = &*tx_port_;
+    o.generator = &*generator_;
+    o.tx = {tx.sent, tx.bytes, seconds_between(send_start_, send_end_)};
+  }
+  if (rx_port_) {
+    const auto rx = rx_port_->stats().rx;
+    o.rx_port = &*rx_port_;
+    o.checker = &*checker_;
+    o.rx = {rx.delivered, rx.bytes, seconds_between(receiver_->first(), receiver_->newest())};
+  }
+  if (copy_port_) o.copy_port = &*copy_port_;
+
+  const auto text = options_.json ? report_json(o).dump() + "\n" : report_text(o);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  int code = tools::exit_done;
+  for (const auto& sentence : not_met(options_, o)) {
+    tools::remark("io_gen", sentence);
+    code = tools::exit_not_met;
+  }
+  for (const auto& error : o.errors) code = tools::complain("io_gen", error);
+  if (auto written = tools::finish_output(); !written) code = tools::complain("io_gen", written.error());
+  return code;
+}
+
+}  // namespace
+
+int run(const Options& options) {
+  Run run(options);
+  if (auto ready = run.prepare(); !ready) return tools::complain("io_gen", ready.error());
+  run.perform();
+  return run.report();
+}
+
+}  // namespace efio::io_gen

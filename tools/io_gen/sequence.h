@@ -1,0 +1,74 @@
+// Sequence numbers, judged per stream: lost, duplicated, reordered. Bounded memory: eight bytes a stream, and a window
+// of 1,024 numbers for each stream in which something was out of order lately.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+#include "tools/io_gen/tag.h"
+
+namespace efio::io_gen {
+
+struct SequenceCounts {
+  std::uint64_t lost = 0;        // numbers passed over that have not come since
+  std::uint64_t duplicated = 0;  // came again
+  std::uint64_t reordered = 0;   // came after a higher number
+  std::uint64_t stale = 0;       // came more than a window late: lost before, or a duplicate, cannot be told
+  std::uint64_t streams = 0;     // that have been seen
+};
+
+class Sequences {
+ public:
+  static constexpr std::uint64_t window = 1024;
+
+  // What a stream begins with: 0, or the number that comes first (where the sender may have started earlier).
+  enum class Start : std::uint8_t { zero, first_seen };
+  explicit Sequences(Start start);
+
+  // One frame arrived. `stream` and `sequence` as in the tag.
+  void see(std::uint16_t stream, std::uint64_t sequence) noexcept {
+    std::uint64_t& next = next_[stream];
+    if (next == sequence) [[likely]]
+      next = (sequence + 1) & Tag::sequence_mask;
+    else
+      see_slowly(stream, sequence);
+  }
+  const std::uint64_t* entry(std::uint16_t stream) const noexcept { return &next_[stream]; }  // for prefetching
+
+  // The sender is known to have used every number of this stream below `end`: what is missing at the end is lost.
+  void expect_until(std::uint16_t stream, std::uint64_t end) noexcept;
+
+  SequenceCounts counts() const noexcept;
+
+ private:
+  // next_ holds the number expected next; or, where see_slowly has to look at every frame, a value that no sequence
+  // has: the stream was not seen yet, or `slow` and the number is in its window.
+  static constexpr std::uint64_t unseen = ~std::uint64_t{0};
+  static constexpr std::uint64_t slow = ~std::uint64_t{0} - 1;
+
+  // The bit of number s stands at s % window and covers [next - window, next). All zero at birth.
+  struct Window {
+    std::uint64_t next;
+    std::uint64_t base;     // what the stream began with; numbers before it were never expected
+    std::uint64_t missing;  // zero bits at and above base
+    std::uint64_t seen[window / 64];
+    bool has(std::uint64_t s) const noexcept { return (seen[s % window / 64] >> (s % 64) & 1) != 0; }
+    void set(std::uint64_t s) noexcept { seen[s % window / 64] |= std::uint64_t{1} << (s % 64); }
+    void clear(std::uint64_t s) noexcept { seen[s % window / 64] &= ~(std::uint64_t{1} << (s % 64)); }
+  };
+  struct Free {
+    void operator()(void* memory) const noexcept { std::free(memory); }
+  };
+
+  void see_slowly(std::uint16_t stream, std::uint64_t sequence) noexcept;
+  void open_window(Window& w, std::uint64_t next) noexcept;
+  void advance(Window& w, std::uint64_t sequence) noexcept;
+
+  Start start_;
+  std::unique_ptr<std::uint64_t[]> next_;
+  std::unique_ptr<Window[], Free> windows_;  // zero pages until touched
+  SequenceCounts counts_;
+};
+
+}  // namespace efio::io_gen
