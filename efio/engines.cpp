@@ -15,6 +15,10 @@ constexpr auto table = std::to_array<Engine>({
      {.rx = true, .tx = true, .queues = true, .rx_swaps = true, .tx_swaps = true, .reopen = true, .loops_back = true,
       .fragments = true, .blocks = true, .waits = true},
      open_pipe, nullptr, ""},
+    {"packet",
+     "AF_PACKET with mmap rings: every interface of every Linux",
+     {.rx = true, .tx = true, .link = true, .queues = true, .tx_swaps = true, .reopen = true, .waits = true},
+     open_packet, packet_available, ""},
 });
 
 }  // namespace
@@ -45,8 +49,32 @@ Opened open_engine(Uri& uri, const PortOptions& options) {
   return opened;
 }
 
-Opened open_auto(Uri& uri, const PortOptions&) {
-  return fail(Error::Kind::unavailable, "open " + uri.text(), "no engine for devices in this build").hint("scheme:NAME");
+// Best first.
+constexpr std::array<std::string_view, 1> engines_for_devices = {"packet"};
+
+Opened open_auto(Uri& uri, const PortOptions& options) {
+  std::vector<std::string> passed_over;
+  for (const auto scheme : engines_for_devices) {
+    const Engine* engine = find_engine(scheme);
+    if (engine == nullptr) continue;
+    if (engine->open == nullptr) {
+      passed_over.push_back(fmt::format("{}: {}", scheme, engine->not_built));
+      continue;
+    }
+    if (engine->available != nullptr)
+      if (auto there = engine->available(); !there) {
+        passed_over.push_back(fmt::format("{}: {}", scheme, there.error().message()));
+        continue;
+      }
+    auto opened = engine->open(uri, options);
+    if (!opened) return opened;
+    auto& info = (*opened)->info;
+    info.engine = scheme;
+    info.why = passed_over.empty() ? fmt::format("{}: is the fastest engine of this build for a device", scheme)
+                                   : fmt::format("not {}", fmt::join(passed_over, "; not "));
+    return opened;
+  }
+  return fail(Error::Kind::unavailable, "open " + uri.text(), "{}", fmt::join(passed_over, "; "));
 }
 
 std::vector<EngineInfo> engines() {

@@ -72,15 +72,21 @@ void RxQueue::admit(std::uint32_t slots, std::uint64_t frames, std::uint64_t mad
   if (frames != slots) fragments_ = true;
   tail_ += slots;
   counters_.begin();
-  counters_.add_in(frames - made);
+  counters_.add_in(leave_backlog(frames - made));
   if (made > 0) counters_.add_made(made);
-  counters_.set_queued(fragments_ || marked_ != 0 ? waiting_frames() : tail_ - head_);
+  counters_.set_queued(fragments_ || marked_ != 0 ? waiting_frames() : tail_ - head_ + backlog_);
   counters_.end();
 }
 
 std::uint64_t RxQueue::waiting_frames() const noexcept {
   const std::size_t slots = tail_ - head_;
-  return (fragments_ ? frames_in(ring_ + (head_ & mask_), slots) : slots) - given_up_;
+  return (fragments_ ? frames_in(ring_ + (head_ & mask_), slots) : slots) - given_up_ + backlog_;
+}
+
+void RxQueue::set_backlog(std::uint64_t frames) noexcept {
+  counters_.add_in(frames - backlog_);  // modulo 2^64: it may shrink
+  backlog_ = frames;
+  counters_.set_queued(waiting_frames());
 }
 
 void RxQueue::abandon() noexcept {
@@ -88,6 +94,7 @@ void RxQueue::abandon() noexcept {
   if (left == 0) return;
   head_ = tail_;
   marked_ = given_up_ = 0;
+  backlog_ = 0;
   counters_.begin();
   counters_.add_dropped(DropReason::closed, left);
   counters_.set_queued(0);
@@ -160,12 +167,8 @@ std::expected<Frame, DropReason> RxBatch::take(std::size_t i) noexcept {
       (i > 0 && first_[i - 1].has(Slot::more)))
     return std::unexpected(DropReason::refused);
   Slot& slot = first_[i];
-  auto pool = queue_->pool_;
-  if (!pool) {
-    auto shared = Pool::shared(PoolOptions{}.frame_size);
-    if (!shared) return std::unexpected(DropReason::no_buffer);
-    pool = *shared;
-  }
+  const auto& pool = queue_->swaps_ ? queue_->pool_ : queue_->spares_;
+  if (!pool) return std::unexpected(DropReason::no_buffer);
   if (!queue_->swaps_ && slot.length + pool->headroom() > pool->frame_size()) return std::unexpected(DropReason::oversize);
   Frame frame = pool->acquire();
   if (!frame) return std::unexpected(DropReason::no_buffer);

@@ -132,7 +132,7 @@ class EFIO_EXPORT Queue {
   const std::shared_ptr<Pool>& pool() const noexcept { return pool_; }  // null: memory of the kernel's
   bool swaps() const noexcept { return swaps_; }                     // whether its slots can be exchanged for others of the pool
   Room room(const Slot& slot) const noexcept {
-    return {slot.offset, headroom_ + capacity_ - slot.offset - slot.length};
+    return {slot.offset, packed_ ? 0 : headroom_ + capacity_ - slot.offset - slot.length};
   }
 
   // The first failure at run time, kept for good: the interface was deleted, the peer died. From then on receive and
@@ -163,6 +163,7 @@ class EFIO_EXPORT Queue {
   Slot* ring_ = nullptr;  // `mask_ + 1` slots, followed by the same ones again
   std::uint32_t mask_ = 0;
   bool swaps_ = false;
+  bool packed_ = false;     // frames lie close together: nothing may be written behind their ends
   bool fragments_ = false;  // a frame of several slots has passed: count frames the slow way
   std::uint16_t headroom_ = 0;
   std::size_t capacity_ = 0;
@@ -220,6 +221,15 @@ class EFIO_EXPORT RxQueue : public Queue {
     counters_.end();
   }
   std::uint64_t waiting_frames() const noexcept;
+  // So many frames are known to wait where refill() has not looked yet (the kernel has counted them): they count as
+  // received and as waiting from now on, and no second time when they are admitted. Between begin() and end().
+  void set_backlog(std::uint64_t frames) noexcept;
+  // Frames leave that place, by admit() or lost there: how many of them were not yet counted as received.
+  std::uint64_t leave_backlog(std::uint64_t frames) noexcept {
+    const auto known = std::min(frames, backlog_);
+    backlog_ -= known;
+    return frames - known;
+  }
   // At close, where what was not finished is lost: it counts as dropped (closed).
   void abandon() noexcept;
   // At close, where what was not finished stays for the next opening: finishes what was moved or dropped in between.
@@ -229,6 +239,8 @@ class EFIO_EXPORT RxQueue : public Queue {
   std::uint32_t tail_ = 0;  // behind the newest slot
   std::uint32_t marked_ = 0;   // slots in between that are moved or dropped
   std::uint32_t given_up_ = 0; // frames in between that are dropped, already counted
+  std::uint64_t backlog_ = 0;  // frames known to wait before the ring
+  std::shared_ptr<Pool> spares_;  // what take() copies into where frames are not the pool's; reserve(0) fills it at open
   std::atomic<std::uint32_t>* published_head_ = &no_one_reads_;        // where a peer looks for head_
   const std::atomic<std::uint32_t>* peer_waits_ = &no_one_waits_;      // not 0: call wake_peer()
   std::atomic<bool> exhausted_{false};  // set once, after the last admit()
@@ -253,7 +265,7 @@ class EFIO_EXPORT RxQueue : public Queue {
     counters_.begin();
     counters_.add_out(delivered);
     counters_.add_bytes(bytes);
-    counters_.set_queued(fragments_ || marked_ != 0 ? waiting_frames() : tail_ - head_);
+    counters_.set_queued(fragments_ || marked_ != 0 ? waiting_frames() : tail_ - head_ + backlog_);
     counters_.end();
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the other half is the sleeper's membarrier
     if (peer_waits_->load(std::memory_order_relaxed) != 0) [[unlikely]] wake_peer();

@@ -108,5 +108,7 @@ class OwnedRing {
 
 // Engines' open functions, one a file.
 Opened open_pipe(Uri& uri, const PortOptions& options);
+Opened open_packet(Uri& uri, const PortOptions& options);
+Result<void> packet_available();
 
 }  // namespace efio

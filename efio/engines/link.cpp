@@ -6,27 +6,24 @@
 // When the socket's buffer overflows (ENOBUFS) messages are lost, and the state is asked for again.
 #include "efio/engines/link.h"
 
-#include <linux/ethtool.h>
 #include <linux/if.h>
 #include <linux/if_arp.h>
 #include <linux/if_packet.h>
 #include <linux/rtnetlink.h>
-#include <linux/sockios.h>
 #include <netlink/cache.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/route/link.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <new>
 #include <vector>
 
 #include "efio/clock.h"
+#include "efio/engines/ethtool.h"
 #include "efio/fail.h"
 
 namespace efio {
@@ -67,25 +64,6 @@ std::string similar_names(nl_sock* socket, const std::string& name) {
   std::vector<std::string> best;
   for (auto& entry : names) best.push_back(std::move(entry.second));
   return fmt::format("{}", fmt::join(best, ", "));
-}
-
-// ETHTOOL_GLINKSETTINGS: the first call says how long the link mode masks are, the second fills them in.
-std::uint64_t ask_speed(const std::string& name) {
-  constexpr std::size_t most_words = 127;
-  alignas(ethtool_link_settings) std::array<std::byte, sizeof(ethtool_link_settings) + 3 * most_words * 4> storage{};
-  auto* settings = new (storage.data()) ethtool_link_settings{};
-  ifreq request{};
-  std::memcpy(request.ifr_name, name.data(), name.size());
-  request.ifr_data = reinterpret_cast<char*>(settings);
-  settings->cmd = ETHTOOL_GLINKSETTINGS;
-  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!socket || ::ioctl(socket.get(), SIOCETHTOOL, &request) != 0 || settings->link_mode_masks_nwords >= 0) return 0;
-  const int words = -settings->link_mode_masks_nwords;
-  *settings = {};
-  settings->cmd = ETHTOOL_GLINKSETTINGS;
-  settings->link_mode_masks_nwords = static_cast<__s8>(words);
-  if (::ioctl(socket.get(), SIOCETHTOOL, &request) != 0) return 0;
-  return settings->speed == static_cast<std::uint32_t>(SPEED_UNKNOWN) ? 0 : std::uint64_t{settings->speed} * 1'000'000;
 }
 
 }  // namespace
@@ -145,7 +123,7 @@ Result<void> Link::ask(const std::string& attempted) {
     std::memcpy(mac_.data(), nl_addr_get_binary_addr(address), mac_.size());
   // A kind ("veth", "tun", "bridge") is what software made; hardware has none.
   const bool physical = rtnl_link_get_type(raw) == nullptr && !loopback_;
-  speed_ = physical ? ask_speed(name_) : 0;
+  speed_ = physical ? ethtool_speed(name_) : 0;
   std::uint32_t changes = 0;
   rtnl_link_get_carrier_changes(raw, &changes);
   see(rtnl_link_get_flags(raw), changes);
@@ -192,6 +170,12 @@ void Link::check() noexcept {
   const auto got = ::recv(nl_socket_get_fd(events_.get()), &first, sizeof first, MSG_PEEK | MSG_DONTWAIT);
   if (got >= 0) read_events();
   else if (errno == ENOBUFS && !ask("ask for the state of " + name_)) see_gone();
+}
+
+void Link::refresh() noexcept {
+  const std::scoped_lock lock(mutex_);
+  read_events();  // none of them may come after the answer
+  if (!ask("ask for the state of " + name_)) see_gone();
 }
 
 void Link::read_events() noexcept {

@@ -54,7 +54,10 @@ class Link {
   // nothing. For moments when a queue runs empty or a send fails. Any thread; who comes while another reads goes on.
   void check() noexcept;
 
-  // As of the last check().
+  // Asks for the state of this very moment, which netlink may tell a second later; some microseconds.
+  void refresh() noexcept;
+
+  // As of the last check() or refresh().
   bool up() const noexcept { return up_.load(std::memory_order_acquire); }
   bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }       // deleted, or moved elsewhere
   std::uint64_t downs() const noexcept { return downs_.load(std::memory_order_acquire); }  // changes from up to down
