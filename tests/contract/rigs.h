@@ -6,5 +6,6 @@
 namespace efio::test {
 
 std::unique_ptr<Rig> make_pipe_rig();
+std::unique_ptr<Rig> make_packet_rig();
 
 }  // namespace efio::test
