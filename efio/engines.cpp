@@ -19,6 +19,10 @@ constexpr auto table = std::to_array<Engine>({
      "AF_PACKET with mmap rings: every interface of every Linux",
      {.rx = true, .tx = true, .link = true, .queues = true, .tx_swaps = true, .reopen = true, .waits = true},
      open_packet, packet_available, ""},
+    {"pcap",
+     "capture files: pcap and pcapng",
+     {.rx = true, .tx = true, .rx_swaps = true, .tx_swaps = true, .fragments = true, .blocks = true},
+     open_pcap, nullptr, ""},
 });
 
 }  // namespace

@@ -22,6 +22,7 @@ namespace efio {
   X(oversize, "longer than a slot, or than the device takes")                       \
   X(undersize, "shorter than an Ethernet header")                                   \
   X(truncated, "its tail was cut off before it came to us")                         \
+  X(link_type, "its interface is not Ethernet")                                     \
   X(invalid, "refused by the kernel as malformed")                                  \
   X(refused, "the kernel or device refused it")                                     \
   X(link_down, "the link was down")                                                 \

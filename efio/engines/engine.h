@@ -110,5 +110,6 @@ class OwnedRing {
 Opened open_pipe(Uri& uri, const PortOptions& options);
 Opened open_packet(Uri& uri, const PortOptions& options);
 Result<void> packet_available();
+Opened open_pcap(Uri& uri, const PortOptions& options);
 
 }  // namespace efio
