@@ -21,7 +21,7 @@ constexpr auto table = std::to_array<Engine>({
      open_packet, packet_available, ""},
     {"pcap",
      "capture files: pcap and pcapng",
-     {.rx = true, .tx = true, .rx_swaps = true, .tx_swaps = true, .fragments = true, .blocks = true},
+     {.rx = true, .tx = true, .rx_swaps = true, .tx_swaps = true, .fragments = true},
      open_pcap, nullptr, ""},
 });
 

@@ -190,8 +190,8 @@ class EFIO_EXPORT RxQueue : public Queue {
     return {this, ring_ + (head_ & mask_), std::min(n, ready)};
   }
 
-  // Nothing more will ever come (the end of a file): an empty receive() is then final, and the poller reports the queue
-  // as ready. Any thread.
+  // Everything that came has been finished, and nothing more will ever come (the end of a file): an empty receive() is
+  // final. The poller then reports the queue as ready. Any thread.
   bool exhausted() const noexcept { return exhausted_.load(std::memory_order_acquire); }
 
   RxStats stats() const noexcept { return rx_stats(counters_.snapshot()); }
@@ -243,7 +243,7 @@ class EFIO_EXPORT RxQueue : public Queue {
   std::shared_ptr<Pool> spares_;  // what take() copies into where frames are not the pool's; reserve(0) fills it at open
   std::atomic<std::uint32_t>* published_head_ = &no_one_reads_;        // where a peer looks for head_
   const std::atomic<std::uint32_t>* peer_waits_ = &no_one_waits_;      // not 0: call wake_peer()
-  std::atomic<bool> exhausted_{false};  // set once, after the last admit()
+  std::atomic<bool> exhausted_{false};  // set once, when nothing is left in the queue
 
  private:
   friend class RxBatch;

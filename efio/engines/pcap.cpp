@@ -276,11 +276,11 @@ class PcapRx final : public RxQueue {
     return false;
   }
 
-  // The end is told behind the last frame, a failure when that has been finished.
+  // The end, or a failure, is told when every frame before it has been finished.
   void conclude() noexcept {
-    if (!over_ || have_) return;
-    if (!problem_) exhausted_.store(true, std::memory_order_release);
-    else if (head_ == tail_) set_failed(*problem_);
+    if (!over_ || have_ || head_ != tail_) return;
+    if (problem_) set_failed(*problem_);
+    else exhausted_.store(true, std::memory_order_release);
   }
 
   WaitSource wait_source() override {

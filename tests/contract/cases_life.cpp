@@ -118,7 +118,11 @@ void reopen_after_marks(const Bench& bench) {
     batch.finish();
     expect_balanced(port.stats());
   }
-  EXPECT_LE(seen, 30 - handled);
+  if (bench.rig.stored()) {
+    EXPECT_EQ(seen, 30U) << "a file begins again at its beginning";
+  } else {
+    EXPECT_LE(seen, 30 - handled);
+  }
   EXPECT_EQ(port.stats().rx.delivered, seen);
   EXPECT_EQ(port.stats().rx.waiting, 0U);
 }

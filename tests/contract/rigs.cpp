@@ -12,6 +12,7 @@ namespace efio::test {
 namespace {
 constexpr auto table = std::to_array<RigRow>({
     {"pipe", false, make_pipe_rig},
+    {"pcap", false, make_pcap_rig},
     {"packet", true, make_packet_rig},
 });
 }  // namespace

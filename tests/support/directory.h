@@ -1,0 +1,29 @@
+// A directory for one test's files, gone with it.
+#pragma once
+
+#include <stdlib.h>
+
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+
+namespace efio::test {
+
+class Directory {
+ public:
+  explicit Directory(const std::string& prefix) : path_((std::filesystem::temp_directory_path() / (prefix + ".XXXXXX")).string()) {
+    if (::mkdtemp(path_.data()) == nullptr) throw std::runtime_error("cannot make a directory like " + path_);
+  }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+  ~Directory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace efio::test
