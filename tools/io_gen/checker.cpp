@@ -1,18 +1,23 @@
 #include "tools/io_gen/checker.h"
 
-#include <cstring>
+#include <algorithm>
+#include <bit>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "efnet/wire/checksum.h"
-#include "tools/io_gen/frame_template.h"
+#include "tools/io_gen/short_frames.h"
 #include "tools/io_gen/tag.h"
+#include "tools/io_gen/traffic.h"
 
 namespace efio::io_gen {
 
 namespace {
 
 using Bytes = std::span<const std::byte>;
+
+constexpr bool quick_way = std::endian::native == std::endian::little;
 
 // Where the payload of the frame's UDP, TCP or ICMP begins.
 std::optional<Bytes> transport_payload(efnet::IpProtocol protocol, Bytes bytes) {
@@ -48,35 +53,6 @@ std::optional<Bytes> payload_of(Bytes frame) {
     return transport_payload(chain->protocol, packet->payload().subspan(chain->length));
   }
   return std::nullopt;
-}
-
-template <class T>
-[[gnu::always_inline]] inline T get(const std::byte* at) noexcept {
-  T value;
-  std::memcpy(&value, at, sizeof value);
-  return value;
-}
-
-// The header fields that make a frame one of ours, eight bytes at a time: what is compared, and with what. Type of
-// service, identification, time to live and the reserved bit and DF may be anything.
-struct Expected {
-  std::uint64_t mask, value;
-};
-constexpr std::uint64_t wire64(std::uint64_t value) { return efnet::bytes_detail::swapped(value); }
-constexpr Expected bytes_12_to_19 = {wire64(0xFFFF'FF00'FFFF'0000), wire64(0x0800'4500'002E'0000)};
-constexpr Expected bytes_16_to_23 = {wire64(0xFFFF'0000'3FFF'00FF), wire64(0x002E'0000'0000'0011)};
-constexpr Expected bytes_36_to_43 = {wire64(0x0000'FFFF'0000'FFFF), wire64(0x0000'001A'0000'0000 | Tag::magic)};
-
-[[gnu::always_inline]] inline std::uint64_t differs(const std::byte* at, Expected expected) noexcept {
-  return (get<std::uint64_t>(at) & expected.mask) ^ expected.value;
-}
-
-// 0 where both checksums of a 60-byte UDP/IPv4 frame are right.
-[[gnu::always_inline]] inline std::uint32_t checksum_errors(const std::byte* frame) noexcept {
-  constexpr std::uint64_t pseudo = checksum_word(std::uint16_t{17}) + checksum_word(std::uint16_t{26});
-  const std::uint64_t header = checksum_partial({frame + 14, 20});
-  const std::uint64_t datagram = checksum_partial({frame + 26, 34}, pseudo);
-  return (checksum_fold(header) ^ 0xFFFFU) | (checksum_fold(datagram) ^ 0xFFFFU);
 }
 
 }  // namespace
@@ -115,38 +91,30 @@ void Checker::check_slowly(const Slot& slot) noexcept {
   }
 }
 
-template <bool verify>
-void Checker::check_all(const Slot* slots, std::size_t n) noexcept {
-  std::uint64_t quick = 0, bytes = 0;
+void Checker::check(const RxBatch& batch) noexcept {
+  static const auto check_short = short_kernels()[0].check;
+  const Slot* const slots = batch.begin();
+  const std::size_t n = batch.size();
+  std::uint64_t bytes = 0, quick = 0;
   for (std::size_t i = 0; i < n; ++i) {
-    const Slot& slot = slots[i];
-    const std::byte* const frame = slot.buffer + slot.offset;
-    bytes += slot.length;
-    if (slot.length != smallest_frame || slot.has(Slot::more) || continued_) [[unlikely]] {
-      check_slowly(slot);
-      continue;
+    // Frames that another processor has written come over all at once instead of one after the other.
+    __builtin_prefetch(slots[i].buffer + slots[i].offset);
+    bytes += slots[i].length;
+  }
+  for (std::size_t i = 0; i < n;) {
+    if (quick_way && !continued_ && slots[i].length == smallest_frame) [[likely]] {
+      const std::size_t found = check_short(slots + i, std::min(n - i, std::size(names_)), names_);
+      for (std::size_t k = 0; k < found; ++k) sequences_.see(names_[k]);
+      quick += found;
+      i += found;
+      if (found > 0) continue;
     }
-    std::uint64_t odd =
-        differs(frame + 12, bytes_12_to_19) | differs(frame + 16, bytes_16_to_23) | differs(frame + 36, bytes_36_to_43);
-    if constexpr (verify) odd |= checksum_errors(frame);
-    if (odd != 0) [[unlikely]] {
-      check_slowly(slot);
-      continue;
-    }
-    ++quick;
-    sequences_.see(efnet::load16(frame + udp4_layout.payload + 2), efnet::load48(frame + udp4_layout.payload + 4));
+    check_slowly(slots[i++]);
   }
   counts_.frames += quick;
   counts_.tagged += quick;
-  if (verify) counts_.right += quick;
+  if (verify_) counts_.right += quick;
   counts_.bytes += bytes;
-}
-
-void Checker::check(const RxBatch& batch) noexcept {
-  if (verify_)
-    check_all<true>(batch.begin(), batch.size());
-  else
-    check_all<false>(batch.begin(), batch.size());
 }
 
 }  // namespace efio::io_gen

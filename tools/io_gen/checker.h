@@ -30,14 +30,13 @@ class Checker {
   bool verifies() const noexcept { return verify_; }
 
  private:
-  template <bool verify>
-  void check_all(const Slot* slots, std::size_t n) noexcept;
   void check_slowly(const Slot& slot) noexcept;
 
   Sequences sequences_;
   CheckCounts counts_;
   bool verify_;
-  bool continued_ = false;  // the next slot goes on with a frame that was looked at
+  std::uint64_t names_[64] = {};  // streams and sequences of frames that took the short way
+  bool continued_ = false;        // the next slot goes on with a frame that was looked at
 };
 
 }  // namespace efio::io_gen

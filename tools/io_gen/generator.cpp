@@ -26,6 +26,11 @@ template <class T>
   return static_cast<std::uint16_t>(~((folded + std::rotl(folded, 16)) >> 16));
 }
 
+// The partial of eight bytes as they stand in the frame.
+[[gnu::always_inline]] inline std::uint64_t sum_of(std::uint64_t word) noexcept {
+  return (word & 0xFFFF'FFFF) + (word >> 32);
+}
+
 std::uint32_t ports_word(const Traffic& traffic, std::uint16_t sport, std::uint16_t dport) {
   const std::uint16_t second = traffic.transport == Transport::icmp ? std::uint16_t{0} : dport;
   return swapped(static_cast<std::uint32_t>(std::uint32_t{sport} << 16 | second));
@@ -43,17 +48,17 @@ Result<Generator> Generator::create(const Traffic& traffic) {
                            made.template_.transport_sum(length)});
   made.tag_ = traffic.tag;
   made.udp_ = traffic.transport == Transport::udp;
-  made.fast_ = made.template_.layout == udp4_layout && traffic.tag && made.forms_.size() == 1 &&
-               made.forms_[0].length == smallest_frame;
+  made.short_ = std::endian::native == std::endian::little && made.template_.layout == udp4_layout && traffic.tag &&
+                made.forms_.size() == 1 && made.forms_[0].length == smallest_frame;
   made.stream_base_ = traffic.stream_base;
   made.random_ = traffic.random && traffic.flows > 1;
   made.random_state_ = traffic.seed;
   made.flow_count_ = traffic.flows;
-  made.flows_.reset(new (std::nothrow) Flow[traffic.flows]);
+  made.flows_.reset(new (std::nothrow) FlowFields[traffic.flows]);
   made.high_.reset(new (std::nothrow) std::uint16_t[Tag::streams]());
   if (!made.flows_ || !made.high_)
     return fail(Error::Kind::memory, fmt::format("--flows {}", traffic.flows), "no memory for {} bytes",
-                traffic.flows * sizeof(Flow))
+                traffic.flows * sizeof(FlowFields))
         .hint("fewer flows");
 
   // Flow numbers count in mixed radix: source address, source port, destination address, destination port.
@@ -88,72 +93,85 @@ void Generator::choose_flows(std::size_t n) noexcept {
   }
 }
 
-template <bool fast, bool long_sequences>
-void Generator::fill_all(Slot* slots, std::size_t n, std::uint64_t time) noexcept {
-  const Layout at = fast ? udp4_layout : template_.layout;
-  const bool udp = fast || udp_;
-  const bool tagged = fast || tag_;
-  const std::uint64_t time_word = swapped(time);
-  const std::uint64_t time_sum = tagged ? checksum_word(time) : 0;
-  const std::size_t forms = forms_.size();
-  const std::size_t copied = fast ? 64 : template_.headers + (tagged ? Tag::size : 0);
-
+// The next number of each chosen flow's stream, with the stream's own before it, as in Tag::name.
+template <bool long_sequences>
+void Generator::choose_names(std::size_t n) noexcept {
+  FlowFields* const flows = flows_.get();
+  std::uint16_t* const highs = high_.get();
+  const std::uint32_t* const chosen = chosen_;
+  std::uint64_t* const names = names_;
+  const std::uint16_t base = stream_base_;
   for (std::size_t i = 0; i < n; ++i) {
-    const std::uint32_t number = chosen_[i];
-    const Flow& flow = flows_[number];
-    Slot& slot = slots[i];
-    std::byte* const frame = slot.buffer + slot.offset;
-    const Form& form = forms_[form_];
-    slot.length = fast ? static_cast<std::uint32_t>(smallest_frame) : form.length;
-    std::memcpy(frame, template_.bytes.data(), copied);
-    if constexpr (!fast) {
-      std::memset(frame + copied, 0, form.length - copied);
-      put(frame + at.ip_length, form.ip_length);
-      if (udp) put(frame + at.udp_length, form.udp_length);
-      form_ = form_ + 1 == forms ? 0 : form_ + 1;
+    const std::size_t index = chosen[i] % Tag::streams;
+    const std::uint32_t low = flows[index].next++;
+    std::uint64_t high = 0;
+    if constexpr (long_sequences) {
+      high = highs[index];
+      if (low == UINT32_MAX) [[unlikely]]
+        ++highs[index];
     }
+    names[i] = Tag::name(static_cast<std::uint16_t>(index + base), high << 32 | low);
+  }
+}
+
+void Generator::fill_short(Slot* slots, std::size_t n, std::uint64_t time) noexcept {
+  static const auto fill = short_kernels()[0].fill;
+  ShortTemplate frame;
+  std::memcpy(frame.words.data(), template_.bytes.data(), sizeof frame.words);
+  std::memcpy(reinterpret_cast<std::byte*>(frame.words.data()) + udp4_layout.payload + 10, &time, sizeof time);
+  frame.ip_sum = forms_[0].ip_sum;
+  frame.transport_sum = forms_[0].transport_sum + sum_of(time);
+  fill(frame, slots, flows_.get(), chosen_, names_, n);
+}
+
+// Any layout and size.
+void Generator::fill_any(Slot* slots, std::size_t n, std::uint64_t time) noexcept {
+  const Layout at = template_.layout;
+  const std::size_t copied = template_.headers + (tag_ ? Tag::size : 0);
+  for (std::size_t i = 0; i < n; ++i) {
+    const FlowFields& flow = flows_[chosen_[i]];
+    const Form& form = forms_[form_];
+    form_ = form_ + 1 == forms_.size() ? 0 : form_ + 1;
+    std::byte* const frame = slots[i].buffer + slots[i].offset;
+    slots[i].length = form.length;
+    std::memcpy(frame, template_.bytes.data(), copied);
+    std::memset(frame + copied, 0, form.length - copied);
+    put(frame + at.ip_length, form.ip_length);
+    if (udp_) put(frame + at.udp_length, form.udp_length);
     put(frame + at.src, flow.src);
     put(frame + at.dst, flow.dst);
     put(frame + at.ports, flow.ports);
 
     const std::uint64_t addresses = std::uint64_t{flow.src} + flow.dst;
-    if (fast || at.ip_checksum != 0) put(frame + at.ip_checksum, finish(form.ip_sum + addresses));
+    if (at.ip_checksum != 0) put(frame + at.ip_checksum, finish(form.ip_sum + addresses));
     std::uint64_t sum = form.transport_sum + flow.ports + (at.addresses_in_checksum ? addresses : 0);
-    if (tagged) {
-      const std::size_t stream = number % Tag::streams;
-      const std::uint32_t low = flows_[stream].next++;
-      std::uint64_t high = 0;
-      if constexpr (long_sequences) {
-        high = high_[stream];
-        if (low == UINT32_MAX) [[unlikely]]
-          ++high_[stream];
-      }
-      // The 16 bytes from the stream's number on: stream, sequence, the first eight bytes of the time but two.
-      const auto name = swapped(static_cast<std::uint16_t>(stream + stream_base_));
-      const auto high_word = swapped(static_cast<std::uint16_t>(high));
-      const auto low_word = swapped(low);
+    if (tag_) {
+      const std::uint64_t name = swapped(names_[i]);
       put(frame + at.payload + 2, name);
-      put(frame + at.payload + 4, high_word);
-      put(frame + at.payload + 6, low_word);
-      put(frame + at.payload + 10, time_word);
-      sum += time_sum + name + high_word + low_word;
+      put(frame + at.payload + 10, time);
+      sum += sum_of(name) + sum_of(time);
     }
     const std::uint16_t checksum = finish(sum);
-    put(frame + at.checksum, udp && checksum == 0 ? std::uint16_t{0xFFFF} : checksum);  // RFC 768: 0 means none
+    put(frame + at.checksum, udp_ && checksum == 0 ? std::uint16_t{0xFFFF} : checksum);  // RFC 768: 0 means none
   }
 }
 
 void Generator::fill(const TxBatch& batch) noexcept {
   const std::size_t n = batch.size();
   if (n == 0) return;
+  // Frames that another processor has read last come back all at once instead of one after the other.
+  for (const Slot& slot : batch) __builtin_prefetch(slot.buffer + slot.offset, 1);
   choose_flows(n);
   made_ += n;
-  const bool long_sequences = made_ > UINT32_MAX;
-  const std::uint64_t time = batch[0].time;
-  if (fast_)
-    long_sequences ? fill_all<true, true>(batch.begin(), n, time) : fill_all<true, false>(batch.begin(), n, time);
+  if (made_ > UINT32_MAX)
+    choose_names<true>(n);
   else
-    long_sequences ? fill_all<false, true>(batch.begin(), n, time) : fill_all<false, false>(batch.begin(), n, time);
+    choose_names<false>(n);
+  const std::uint64_t time = swapped(batch[0].time);
+  if (short_ && batch.queue().capacity() >= sizeof(ShortTemplate::words))
+    fill_short(batch.begin(), n, time);
+  else
+    fill_any(batch.begin(), n, time);
 }
 
 }  // namespace efio::io_gen

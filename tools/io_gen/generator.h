@@ -10,6 +10,7 @@
 
 #include "efio/queue.h"
 #include "tools/io_gen/frame_template.h"
+#include "tools/io_gen/short_frames.h"
 #include "tools/io_gen/traffic.h"
 
 namespace efio::io_gen {
@@ -38,12 +39,6 @@ class Generator {
   }
 
  private:
-  // What a flow adds to the template, as it stands in the frame, and what its stream's next number is (low 32 bits; in
-  // the first 65,536 flows only: the others share those streams). 16 bytes, so that 65,536 of them lie in a megabyte.
-  struct Flow {
-    std::uint32_t src, dst, ports;
-    std::uint32_t next;
-  };
   // A size of frame, with its sums.
   struct Form {
     std::uint32_t length;
@@ -53,21 +48,25 @@ class Generator {
 
   Generator() = default;
   void choose_flows(std::size_t n) noexcept;
-  template <bool fast, bool long_sequences>
-  void fill_all(Slot* slots, std::size_t n, std::uint64_t time) noexcept;
+  template <bool long_sequences>
+  void choose_names(std::size_t n) noexcept;
+  void fill_short(Slot* slots, std::size_t n, std::uint64_t time) noexcept;
+  void fill_any(Slot* slots, std::size_t n, std::uint64_t time) noexcept;
 
   FrameTemplate template_;
   std::vector<Form> forms_;
   std::size_t form_ = 0;
-  bool fast_ = false;  // the layout is udp4_layout, tagged, all frames 60 bytes
+  bool short_ = false;  // what short_frames.h is for
   bool tag_ = true, udp_ = true, random_ = false;
   std::uint16_t stream_base_ = 0;
   std::uint64_t made_ = 0;  // frames since birth: below 2^32 no sequence has a high part
   std::uint64_t random_state_ = 0;
   std::uint64_t flow_count_ = 1, next_flow_ = 0;
-  std::unique_ptr<Flow[]> flows_;
+  std::unique_ptr<FlowFields[]> flows_;
   std::unique_ptr<std::uint16_t[]> high_;  // upper 16 bits of the sequences
+  // Of the batch being filled: flows, and streams with sequences.
   alignas(64) std::uint32_t chosen_[most_batch] = {};
+  alignas(64) std::uint64_t names_[most_batch] = {};
 };
 
 }  // namespace efio::io_gen

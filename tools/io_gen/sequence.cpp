@@ -19,7 +19,10 @@ Sequences::Sequences(Start start)
       next_(new std::uint64_t[Tag::streams]),
       windows_(static_cast<Window*>(std::calloc(Tag::streams, sizeof(Window)))) {
   if (!windows_) throw std::bad_alloc();
-  std::fill_n(next_.get(), Tag::streams, start == Start::zero ? 0 : unseen);
+  for (std::size_t i = 0; i < Tag::streams; ++i) {
+    const auto stream = static_cast<std::uint16_t>(i);
+    next_[i] = start == Start::zero ? Tag::name(stream, 0) : unseen(stream);
+  }
 }
 
 // All numbers of the window count as seen, but those before the base.
@@ -57,15 +60,21 @@ void Sequences::advance(Window& w, std::uint64_t sequence) noexcept {
 void Sequences::see_slowly(std::uint16_t stream, std::uint64_t sequence) noexcept {
   std::uint64_t& next = next_[stream];
   Window& w = windows_[stream];
-  if (next == unseen) {
+  const auto expect = [&](std::uint64_t number) { next = Tag::name(stream, number); };
+  if (next == other(stream)) expect(0);  // wrapped
+  if (next == unseen(stream)) {
     w.base = sequence;
-    next = (sequence + 1) & Tag::sequence_mask;
+    expect((sequence + 1) & Tag::sequence_mask);
     ++counts_.streams;
     return;
   }
-  if (next != slow) {
-    open_window(w, next);
-    next = slow;
+  if (next == Tag::name(stream, sequence)) {
+    expect((sequence + 1) & Tag::sequence_mask);
+    return;
+  }
+  if (next != slow(stream)) {
+    open_window(w, next & Tag::sequence_mask);
+    next = slow(stream);
   }
   const std::int64_t ahead = distance(sequence, w.next);
   if (ahead >= 0) {
@@ -85,22 +94,24 @@ void Sequences::see_slowly(std::uint16_t stream, std::uint64_t sequence) noexcep
   // Numbers before the base stay zero without being missing: the window must live while it covers any of them.
   const bool past_base = distance((w.next - window) & Tag::sequence_mask, w.base) >= 0;
   if (past_base) w.base = (w.next - window) & Tag::sequence_mask;
-  if (w.missing == 0 && (past_base || start_ == Start::zero)) next = w.next;
+  if (w.missing == 0 && (past_base || start_ == Start::zero)) expect(w.next);
 }
 
 void Sequences::expect_until(std::uint16_t stream, std::uint64_t end) noexcept {
-  const std::uint64_t next = next_[stream] == slow ? windows_[stream].next : next_[stream];
-  if (next == unseen)
-    counts_.lost += end;
-  else if (const auto behind = distance(end, next); behind > 0)
+  std::uint64_t next = next_[stream];
+  if (next == unseen(stream) || next == other(stream))
+    next = 0;
+  else if (next == slow(stream))
+    next = windows_[stream].next;
+  if (const auto behind = distance(end, next & Tag::sequence_mask); behind > 0)
     counts_.lost += static_cast<std::uint64_t>(behind);
 }
 
 SequenceCounts Sequences::counts() const noexcept {
   SequenceCounts counts = counts_;
   if (start_ == Start::zero)
-    counts.streams = static_cast<std::uint64_t>(
-        std::count_if(next_.get(), next_.get() + Tag::streams, [](auto n) { return n != 0; }));
+    for (std::size_t i = 0; i < Tag::streams; ++i)
+      counts.streams += next_[i] == Tag::name(static_cast<std::uint16_t>(i), 0) ? 0U : 1U;
   return counts;
 }
 

@@ -26,15 +26,15 @@ class Sequences {
   enum class Start : std::uint8_t { zero, first_seen };
   explicit Sequences(Start start);
 
-  // One frame arrived. `stream` and `sequence` as in the tag.
-  void see(std::uint16_t stream, std::uint64_t sequence) noexcept {
-    std::uint64_t& next = next_[stream];
-    if (next == sequence) [[likely]]
-      next = (sequence + 1) & Tag::sequence_mask;
+  // One frame arrived. `name`: the stream in the upper 16 bits, the sequence in the others, as in Tag::name.
+  void see(std::uint64_t name) noexcept {
+    std::uint64_t& next = next_[name >> 48];
+    if (next == name) [[likely]]
+      next = name + 1;  // after the last number of all: another stream's name, which see_slowly sets right
     else
-      see_slowly(stream, sequence);
+      see_slowly(static_cast<std::uint16_t>(name >> 48), name & Tag::sequence_mask);
   }
-  const std::uint64_t* entry(std::uint16_t stream) const noexcept { return &next_[stream]; }  // for prefetching
+  void see(std::uint16_t stream, std::uint64_t sequence) noexcept { see(Tag::name(stream, sequence)); }
 
   // The sender is known to have used every number of this stream below `end`: what is missing at the end is lost.
   void expect_until(std::uint16_t stream, std::uint64_t end) noexcept;
@@ -42,10 +42,13 @@ class Sequences {
   SequenceCounts counts() const noexcept;
 
  private:
-  // next_ holds the number expected next; or, where see_slowly has to look at every frame, a value that no sequence
-  // has: the stream was not seen yet, or `slow` and the number is in its window.
-  static constexpr std::uint64_t unseen = ~std::uint64_t{0};
-  static constexpr std::uint64_t slow = ~std::uint64_t{0} - 1;
+  // next_ holds the name expected next; or, where see_slowly has to look at every frame, one of another stream: the
+  // stream was not seen yet, or the number is in its window. (Its first number is what a wrap leaves behind.)
+  static constexpr std::uint64_t other(std::uint16_t stream) noexcept {
+    return Tag::name(static_cast<std::uint16_t>(stream + 1), 0);
+  }
+  static constexpr std::uint64_t unseen(std::uint16_t stream) noexcept { return other(stream) + 1; }
+  static constexpr std::uint64_t slow(std::uint16_t stream) noexcept { return other(stream) + 2; }
 
   // The bit of number s stands at s % window and covers [next - window, next). All zero at birth.
   struct Window {

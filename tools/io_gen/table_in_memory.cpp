@@ -31,6 +31,12 @@ constexpr std::size_t ring_of(Row row) {
   }
 }
 
+// Who finds less than a batch has caught up with the other thread. Waiting about a microsecond lets a few batches come
+// together; running on its heels, each line is fetched from the other's cache alone: a quarter of the rate.
+void breathe() noexcept {
+  for (int i = 0; i < 50; ++i) __builtin_ia32_pause();
+}
+
 struct Timed {
   std::uint64_t frames = 0, ns = 0;
   double rate() const noexcept { return ns == 0 ? 0 : static_cast<double>(frames) * 1e9 / static_cast<double>(ns); }
@@ -133,7 +139,7 @@ class Bench {
         pinned = tools::pin_thread(options_.cpus, 0);
         while (!go.load(std::memory_order_acquire)) std::this_thread::yield();
         while (!stop.load(std::memory_order_relaxed))
-          if (sender_.step() == 0) __builtin_ia32_pause();
+          if (sender_.step() < options_.batch) breathe();
         stopped.store(true, std::memory_order_release);
       });
       std::jthread receiving([&] {
@@ -144,7 +150,7 @@ class Bench {
           for (int i = 0; i < rounds; ++i) {
             const auto taken = receiver_.step();
             timed.frames += taken;
-            if (taken == 0) __builtin_ia32_pause();
+            if (taken < options_.batch) breathe();
           }
           timed.ns = Clock::monotonic() - start;
           if (timed.ns >= ns) break;

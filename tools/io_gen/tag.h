@@ -19,6 +19,11 @@ struct Tag {
   static constexpr std::uint64_t sequence_mask = (std::uint64_t{1} << 48) - 1;
   static constexpr std::size_t streams = 65536;
 
+  // Stream and sequence as one number: the eight bytes behind the magic.
+  static constexpr std::uint64_t name(std::uint16_t stream, std::uint64_t sequence) noexcept {
+    return std::uint64_t{stream} << 48 | sequence;
+  }
+
   std::uint16_t stream = 0;
   std::uint64_t sequence = 0;  // 48 bits
   std::uint64_t time = 0;
