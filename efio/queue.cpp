@@ -110,9 +110,9 @@ void RxQueue::finish_marked() noexcept {
 }
 
 std::size_t RxQueue::receive_slowly(std::size_t n) noexcept {
-  if (failed()) return 0;
   n = std::min(n, ring_size());
-  if (tail_ - head_ < n) {
+  // What came before a failure is still lent.
+  if (tail_ - head_ < n && !failed()) {
     if (!enter()) return 0;
     refill(n - (tail_ - head_));
     leave();
@@ -189,10 +189,12 @@ std::expected<Frame, DropReason> RxBatch::take(std::size_t i) noexcept {
 // --- TxQueue ---
 
 std::size_t TxQueue::claim_slowly(std::size_t n) noexcept {
-  if (failed()) return 0;
-  if (!enter()) return 0;
-  if (limit_ - tail_ < std::min(n, ring_size())) reclaim();
-  leave();
+  if (!failed()) {
+    if (!enter()) return 0;
+    if (limit_ - tail_ < std::min(n, ring_size())) reclaim();
+    leave();
+  }
+  if (failed()) limit_ = tail_;
   return limit_ - tail_;
 }
 
@@ -210,6 +212,7 @@ std::size_t TxQueue::transmit_checked() noexcept {
   const auto before = counters_.out();
   transmit();
   leave();
+  if (failed()) limit_ = tail_;  // nothing more to claim
   return counters_.out() - before;
 }
 

@@ -135,8 +135,8 @@ class EFIO_EXPORT Queue {
     return {slot.offset, packed_ ? 0 : headroom_ + capacity_ - slot.offset - slot.length};
   }
 
-  // The first failure at run time, kept for good: the interface was deleted, the peer died. From then on receive and
-  // claim lend nothing, and the poller reports the queue as ready. Any thread.
+  // The first failure at run time, kept for good: the interface was deleted, the peer died. From then on nothing more is
+  // received or can be claimed (what came before is still lent), and the poller reports the queue as ready. Any thread.
   Result<void> status() const;
   bool failed() const noexcept { return failure_.load(std::memory_order_acquire) != nullptr; }
 
