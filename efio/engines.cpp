@@ -23,6 +23,11 @@ constexpr auto table = std::to_array<Engine>({
      "capture files: pcap and pcapng",
      {.rx = true, .tx = true, .rx_swaps = true, .tx_swaps = true, .fragments = true},
      open_pcap, nullptr, ""},
+    {"sim",
+     "another port with loss, delay, damage and outages, from a seed",
+     {.rx = true, .tx = true, .queues = true, .rx_swaps = true, .tx_swaps = true, .reopen = true, .loops_back = true,
+      .blocks = true, .waits = true},
+     open_sim, nullptr, ""},
 });
 
 }  // namespace

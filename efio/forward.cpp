@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "efio/engines/engine.h"
+
 namespace efio {
 
 namespace {
@@ -82,10 +84,8 @@ struct Forwarding {
 
   static void copy_slot(const Slot& from, Slot& to, const TxQueue& tx) noexcept {
     TxQueue::refresh_slot(to, tx.headroom_, from.time);
-    std::memcpy(to.buffer + to.offset, from.buffer + from.offset, from.length);
-    to.length = from.length;
-    to.flags = static_cast<std::uint16_t>(from.flags & ~(Slot::metadata | Slot::moved | Slot::dropped));
-    if (from.has(Slot::metadata)) write_metadata(to, read_metadata(from));
+    efio::copy_slot(from, to);
+    to.flags = static_cast<std::uint16_t>(to.flags | (from.flags & Slot::more));
   }
 
   // Frames on their way into tx: written behind its tail one by one, committed all at once.

@@ -46,6 +46,8 @@ struct PortInfo {
 };
 
 class PortHandle;  // the engine's half; efio/engines/engine.h
+class Port;
+EFIO_EXPORT Result<void> sim_advance(Port& port, std::chrono::nanoseconds by);  // efio/sim.h
 
 class EFIO_EXPORT Port {
  public:
@@ -78,6 +80,7 @@ class EFIO_EXPORT Port {
   Result<void> close();
 
  private:
+  friend Result<void> sim_advance(Port& port, std::chrono::nanoseconds by);
   explicit Port(std::unique_ptr<PortHandle> handle) noexcept;
   std::unique_ptr<PortHandle> handle_;
 };

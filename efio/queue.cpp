@@ -7,6 +7,7 @@
 #include <cstring>
 #include <thread>
 
+#include "efio/engines/engine.h"
 #include "efio/fail.h"
 
 namespace efio {
@@ -26,6 +27,14 @@ std::size_t whole(const Slot* slots, std::size_t n) noexcept {
 }
 
 }  // namespace
+
+void copy_slot(const Slot& from, Slot& to) noexcept {
+  std::memcpy(to.buffer + to.offset, from.buffer + from.offset, from.length);
+  to.length = from.length;
+  to.time = from.time;
+  to.flags = static_cast<std::uint16_t>(from.flags & ~(Slot::metadata | Slot::marks));
+  if (from.has(Slot::metadata)) write_metadata(to, read_metadata(from));
+}
 
 // --- Queue ---
 
@@ -74,7 +83,7 @@ void RxQueue::admit(std::uint32_t slots, std::uint64_t frames, std::uint64_t mad
   counters_.begin();
   counters_.add_in(leave_backlog(frames - made));
   if (made > 0) counters_.add_made(made);
-  counters_.set_queued(fragments_ || marked_ != 0 ? waiting_frames() : tail_ - head_ + backlog_);
+  counters_.set_queued(all_waiting());
   counters_.end();
 }
 
@@ -90,10 +99,10 @@ void RxQueue::set_backlog(std::uint64_t frames) noexcept {
 }
 
 void RxQueue::abandon() noexcept {
+  finish_marked();
   const auto left = waiting_frames();
   if (left == 0) return;
   head_ = tail_;
-  marked_ = given_up_ = 0;
   backlog_ = 0;
   counters_.begin();
   counters_.add_dropped(DropReason::closed, left);
@@ -158,7 +167,7 @@ void RxBatch::drop(std::size_t i, DropReason reason) noexcept {
   auto& counters = queue_->counters_;
   counters.begin();
   counters.add_dropped(reason, 1);
-  counters.set_queued(queue_->waiting_frames());
+  counters.set_queued(queue_->all_waiting());
   counters.end();
 }
 
@@ -172,14 +181,8 @@ std::expected<Frame, DropReason> RxBatch::take(std::size_t i) noexcept {
   if (!queue_->swaps_ && slot.length + pool->headroom() > pool->frame_size()) return std::unexpected(DropReason::oversize);
   Frame frame = pool->acquire();
   if (!frame) return std::unexpected(DropReason::no_buffer);
-  if (queue_->swaps_) {
-    std::swap(frame.slot_, slot);
-  } else {
-    Slot& to = frame.slot_;
-    std::memcpy(to.buffer + to.offset, slot.buffer + slot.offset, slot.length);
-    if (slot.has(Slot::metadata)) std::memcpy(to.buffer, slot.buffer, sizeof(Metadata));
-    to.length = slot.length, to.flags = slot.flags, to.time = slot.time;
-  }
+  if (queue_->swaps_) std::swap(frame.slot_, slot);
+  else copy_slot(slot, frame.slot_);
   slot.length = frame.slot_.length;  // what finish() counts
   slot.flags = Slot::moved;
   ++queue_->marked_;
@@ -220,11 +223,11 @@ bool TxQueue::drain(std::chrono::nanoseconds timeout) noexcept {
   const auto until = Clock::monotonic() + static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 0));
   for (int round = 0;; ++round) {
     flush();
-    if (settled_ != tail_ && enter()) {
+    if ((settled_ != tail_ || held_ != 0) && enter()) {
       reclaim();
       leave();
     }
-    if (settled_ == tail_) return true;
+    if (settled_ == tail_ && held_ == 0) return true;
     if (failed() || Clock::monotonic() >= until) return false;
     if (round > 10) std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
@@ -245,15 +248,8 @@ bool TxQueue::put(Frame& frame) noexcept {
   auto batch = claim(1);
   if (batch.empty()) return false;
   Slot& slot = batch[0];
-  if (swap) {
-    std::swap(frame.slot_, slot);
-  } else {
-    std::memcpy(slot.buffer + slot.offset, frame.slot_.buffer + frame.slot_.offset, frame.slot_.length);
-    slot.length = frame.slot_.length;
-    slot.time = frame.slot_.time;
-    slot.flags = static_cast<std::uint16_t>(frame.slot_.flags & ~Slot::metadata);
-    if (frame.slot_.has(Slot::metadata)) write_metadata(slot, read_metadata(frame.slot_));
-  }
+  if (swap) std::swap(frame.slot_, slot);
+  else copy_slot(frame.slot_, slot);
   batch.commit();
   frame = Frame();
   return true;
@@ -271,7 +267,7 @@ void TxQueue::settle(std::uint32_t slots, std::uint64_t frames, std::uint64_t by
   counters_.begin();
   counters_.add_out(frames);
   counters_.add_bytes(bytes);
-  counters_.set_queued(fragments_ ? pending_frames() : tail_ - settled_);
+  counters_.set_queued(all_pending());
   counters_.end();
 }
 
@@ -279,7 +275,7 @@ void TxQueue::settle_dropped(std::uint32_t slots, DropReason reason) noexcept {
   settled_ += slots;
   counters_.begin();
   counters_.add_dropped(reason, 1);
-  counters_.set_queued(fragments_ ? pending_frames() : tail_ - settled_);
+  counters_.set_queued(all_pending());
   counters_.end();
 }
 

@@ -156,6 +156,14 @@ class EFIO_EXPORT Queue {
   // Whether there certainly is something to receive, or room to claim, without asking the kernel.
   virtual bool has_work() const { return false; }
 
+  // For an engine that wraps another (sim:): these of the queue inside. Its loans are public.
+  static WaitSource wait_source_of(Queue& inner) { return inner.wait_source(); }
+  static bool arm_inner(Queue& inner, std::uint64_t& deadline) { return inner.arm(deadline); }
+  static void disarm_inner(Queue& inner) { inner.disarm(); }
+  static bool inner_has_work(const RxQueue& inner);
+  static bool inner_has_work(const TxQueue& inner);
+  static void reclaim_inner(TxQueue& inner) noexcept;
+
   void set_failed(Error error) noexcept;
   bool enter() noexcept;  // false: another thread is inside (told through status() in debug builds)
   void leave() noexcept;
@@ -230,6 +238,9 @@ class EFIO_EXPORT RxQueue : public Queue {
     backlog_ -= known;
     return frames - known;
   }
+  std::uint64_t all_waiting() const noexcept {
+    return fragments_ || marked_ != 0 ? waiting_frames() : tail_ - head_ + backlog_;
+  }
   // At close, where what was not finished is lost: it counts as dropped (closed).
   void abandon() noexcept;
   // At close, where what was not finished stays for the next opening: finishes what was moved or dropped in between.
@@ -239,13 +250,14 @@ class EFIO_EXPORT RxQueue : public Queue {
   std::uint32_t tail_ = 0;  // behind the newest slot
   std::uint32_t marked_ = 0;   // slots in between that are moved or dropped
   std::uint32_t given_up_ = 0; // frames in between that are dropped, already counted
-  std::uint64_t backlog_ = 0;  // frames known to wait before the ring
+  std::uint64_t backlog_ = 0;  // frames known to wait before the ring, or kept back (sim:)
   std::shared_ptr<Pool> spares_;  // what take() copies into where frames are not the pool's; reserve(0) fills it at open
   std::atomic<std::uint32_t>* published_head_ = &no_one_reads_;        // where a peer looks for head_
   const std::atomic<std::uint32_t>* peer_waits_ = &no_one_waits_;      // not 0: call wake_peer()
   std::atomic<bool> exhausted_{false};  // set once, when nothing is left in the queue
 
  private:
+  friend class Queue;
   friend class RxBatch;
   friend class Poller;
   friend class Port;
@@ -265,7 +277,7 @@ class EFIO_EXPORT RxQueue : public Queue {
     counters_.begin();
     counters_.add_out(delivered);
     counters_.add_bytes(bytes);
-    counters_.set_queued(fragments_ || marked_ != 0 ? waiting_frames() : tail_ - head_ + backlog_);
+    counters_.set_queued(all_waiting());
     counters_.end();
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the other half is the sleeper's membarrier
     if (peer_waits_->load(std::memory_order_relaxed) != 0) [[unlikely]] wake_peer();
@@ -290,7 +302,7 @@ class EFIO_EXPORT TxQueue : public Queue {
 
   // Hands every committed slot to the device, also when the ring is not full; the only call that sends. Returns the
   // frames that the device took now. What it does not take stays pending: flush again, or drain().
-  std::size_t flush() noexcept { return tail_ == flushed_ ? 0 : transmit_checked(); }
+  std::size_t flush() noexcept { return tail_ == flushed_ && held_ == 0 ? 0 : transmit_checked(); }
 
   // Flushes, and waits until nothing is pending. False when the time is up or the queue has failed.
   bool drain(std::chrono::nanoseconds timeout) noexcept;
@@ -319,8 +331,9 @@ class EFIO_EXPORT TxQueue : public Queue {
   // The next `slots` unsettled slots, one frame, were not.
   void settle_dropped(std::uint32_t slots, DropReason reason) noexcept;
   std::uint64_t pending_frames() const noexcept;
+  std::uint64_t all_pending() const noexcept { return (fragments_ ? pending_frames() : tail_ - settled_) + held_; }
   // At close: what is still pending counts as dropped (closed).
-  void abandon() noexcept;
+  virtual void abandon() noexcept;
   static void refresh_slot(Slot& slot, std::uint16_t headroom, std::uint64_t now) noexcept {
     slot.length = 0;
     slot.offset = headroom;
@@ -332,9 +345,11 @@ class EFIO_EXPORT TxQueue : public Queue {
   std::uint32_t flushed_ = 0;  // behind the newest slot that the device has been given
   std::uint32_t settled_ = 0;  // behind the newest slot whose fate is known
   std::uint32_t limit_ = 0;    // slots before it may be claimed
+  std::uint64_t held_ = 0;     // frames that are pending outside of the ring (sim:)
   std::uint64_t unsent_frames_ = 0, unsent_bytes_ = 0;  // of [flushed_, tail_), for engines that take all at once
 
  private:
+  friend class Queue;
   friend class TxBatch;
   friend class Poller;
   friend class Port;
@@ -358,11 +373,25 @@ class EFIO_EXPORT TxQueue : public Queue {
     counters_.begin();
     if (made) [[unlikely]] counters_.add_made(frames);
     else counters_.add_in(frames);
-    counters_.set_queued(fragments_ ? pending_frames() : tail_ - settled_);
+    counters_.set_queued(all_pending());
     counters_.end();
   }
   std::size_t transmit_checked() noexcept;
 };
+
+inline bool Queue::inner_has_work(const RxQueue& inner) {
+  return inner.failed() || inner.exhausted() || inner.tail_ != inner.head_ || static_cast<const Queue&>(inner).has_work();
+}
+
+inline bool Queue::inner_has_work(const TxQueue& inner) {
+  return inner.failed() || inner.limit_ != inner.tail_ || static_cast<const Queue&>(inner).has_work();
+}
+
+inline void Queue::reclaim_inner(TxQueue& inner) noexcept {
+  if (inner.failed() || !inner.enter()) return;
+  inner.reclaim();
+  inner.leave();
+}
 
 // --- what runs per packet ---
 

@@ -106,10 +106,14 @@ class OwnedRing {
   std::shared_ptr<Pool> pool_;
 };
 
+// Copies a frame's data, time and metadata into a slot that has room for them; marks stay behind.
+void copy_slot(const Slot& from, Slot& to) noexcept;
+
 // Engines' open functions, one a file.
 Opened open_pipe(Uri& uri, const PortOptions& options);
 Opened open_packet(Uri& uri, const PortOptions& options);
 Result<void> packet_available();
 Opened open_pcap(Uri& uri, const PortOptions& options);
+Opened open_sim(Uri& uri, const PortOptions& options);
 
 }  // namespace efio

@@ -1,4 +1,5 @@
-// pipe: the port under test is end a, the counterpart is end b, opened for all its queues.
+// pipe: the port under test is end a, the counterpart is end b, opened for all its queues. sim: the same, with nothing
+// impaired: what it promises then is what the port inside does.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -12,8 +13,10 @@ namespace {
 
 class PipeRig final : public Rig {
  public:
+  explicit PipeRig(std::string wrapper) : wrapper_(std::move(wrapper)) {}
+
   Result<Port> open(std::string_view options, const PortOptions& how) override {
-    auto port = Port::open("pipe:" + name_ + "/a" + (options.empty() ? "" : "?") + std::string(options), how);
+    auto port = Port::open(wrapper_ + "pipe:" + name_ + "/a" + (options.empty() ? "" : "?") + std::string(options), how);
     if (port && !far_) far_ = *Port::open("pipe:" + name_ + "/b");
     return port;
   }
@@ -49,12 +52,14 @@ class PipeRig final : public Rig {
   }
 
  private:
+  const std::string wrapper_;
   const std::string name_ = unique_name("contract");
   std::optional<Port> far_;
 };
 
 }  // namespace
 
-std::unique_ptr<Rig> make_pipe_rig() { return std::make_unique<PipeRig>(); }
+std::unique_ptr<Rig> make_pipe_rig() { return std::make_unique<PipeRig>(""); }
+std::unique_ptr<Rig> make_sim_rig() { return std::make_unique<PipeRig>("sim:seed=7@"); }
 
 }  // namespace efio::test
