@@ -41,6 +41,9 @@ class Rig {
   virtual bool put_in(std::span<const std::byte> frame, std::size_t queue) = 0;
   virtual std::optional<Bytes> take_out(milliseconds patience) = 0;
 
+  // No port is open: the counterpart lets go of what it opened itself.
+  virtual void rest() {}
+
   // A file: what is put in must be there before the port is opened, and one opening has one direction.
   virtual bool stored() const { return false; }
 

@@ -46,6 +46,8 @@ class PipeRig final : public Rig {
     return std::nullopt;
   }
 
+  void rest() override { far_.reset(); }
+
   std::optional<DeviceCounts> counts() override {
     const auto [rx, tx] = far_->stats();
     return DeviceCounts{tx.sent, tx.bytes, rx.delivered, rx.bytes};
