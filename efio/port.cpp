@@ -84,6 +84,8 @@ PortStats Port::stats() const noexcept {
   return sum;
 }
 
+std::uint64_t Port::link_downs() const noexcept { return handle_->link_downs(); }
+
 bool Port::drain(std::chrono::nanoseconds timeout) noexcept {
   const auto start = Clock::monotonic();
   bool done = true;

@@ -71,6 +71,10 @@ class EFIO_EXPORT Port {
   // Sums over the queues; any thread.
   PortStats stats() const noexcept;
 
+  // How often the device's link was seen to go down; 0 where there is none. Looked at when a queue runs empty or a send
+  // fails. Any thread.
+  std::uint64_t link_downs() const noexcept;
+
   // Waits, at most so long, until the device has taken every committed frame, and reads the kernel's counters once more:
   // afterwards they are exact. The owner of all queues calls it. False when frames are still pending.
   bool drain(std::chrono::nanoseconds timeout = std::chrono::seconds(2)) noexcept;

@@ -42,6 +42,9 @@ class PortHandle {
   // Exact counters, all frames home, descriptors closed. Errors: a file that could not be completed.
   virtual Result<void> close_device() { return {}; }
 
+  // Any thread, also after closing.
+  virtual std::uint64_t link_downs() const noexcept { return 0; }
+
   PortInfo info;
   Direction direction = Direction::both;
   std::vector<std::unique_ptr<RxQueue>> rx;

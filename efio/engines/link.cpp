@@ -32,7 +32,7 @@ namespace {
 
 constexpr std::size_t longest_name = IFNAMSIZ - 1;
 constexpr std::uint32_t carrying = IFF_UP | IFF_LOWER_UP | IFF_RUNNING;
-constexpr int most_messages_a_check = 256;
+constexpr int most_messages_a_check = 4096;
 constexpr std::size_t names_in_a_hint = 4;
 
 using Netlink = std::unique_ptr<nl_sock, decltype(&nl_socket_free)>;
@@ -96,23 +96,30 @@ Result<std::shared_ptr<Link>> Link::open(const std::string& name, const std::str
   if (nl_socket_add_membership(events->get(), RTNLGRP_LINK) < 0 || nl_socket_set_nonblocking(events->get()) < 0)
     return fail(Error::Kind::device, attempted, "rtnetlink tells nothing about links");
   link->events_.reset(events->release());
+  // Kept: whoever asks again may be in another namespace by then.
+  auto questions = connect(attempted);
+  if (!questions) return std::unexpected(questions.error());
+  link->questions_.reset(questions->release());
   if (auto asked = link->ask(attempted); !asked) return std::unexpected(asked.error());
   return link;
 }
 
 Result<void> Link::ask(const std::string& attempted) {
-  auto socket = connect(attempted);
-  if (!socket) return std::unexpected(socket.error());
   rtnl_link* raw = nullptr;
   // Once the index is known it is the interface, whatever its name has become.
-  const int error = rtnl_link_get_kernel(socket->get(), index_, index_ > 0 ? nullptr : name_.c_str(), &raw);
+  const int error = rtnl_link_get_kernel(questions_.get(), index_, index_ > 0 ? nullptr : name_.c_str(), &raw);
   const LinkObject link(raw, rtnl_link_put);
   if (error == -NLE_NODEV || error == -NLE_OBJ_NOTFOUND || (error >= 0 && raw == nullptr)) {
-    const auto near = similar_names(socket->get(), name_);
-    return fail(Error::Kind::device, attempted, "there is no interface {}", name_)
+    const auto near = similar_names(questions_.get(), name_);
+    return Failure(Error::Kind::device, ENODEV, attempted, fmt::format("there is no interface {}", name_))
         .hint("there are {}; `ip link` lists all", near);
   }
   if (error < 0) return fail(Error::Kind::device, attempted, "rtnetlink: {}", nl_geterror(error));
+
+  std::uint32_t changes = 0;
+  rtnl_link_get_carrier_changes(raw, &changes);
+  see(rtnl_link_get_flags(raw), changes);
+  if (index_ != 0) return {};
 
   index_ = rtnl_link_get_ifindex(raw);
   mtu_ = rtnl_link_get_mtu(raw);
@@ -124,9 +131,6 @@ Result<void> Link::ask(const std::string& attempted) {
   // A kind ("veth", "tun", "bridge") is what software made; hardware has none.
   const bool physical = rtnl_link_get_type(raw) == nullptr && !loopback_;
   speed_ = physical ? ethtool_speed(name_) : 0;
-  std::uint32_t changes = 0;
-  rtnl_link_get_carrier_changes(raw, &changes);
-  see(rtnl_link_get_flags(raw), changes);
   return {};
 }
 
@@ -167,23 +171,25 @@ void Link::check() noexcept {
   const std::unique_lock lock(mutex_, std::try_to_lock);
   if (!lock) return;
   std::byte first;
-  const auto got = ::recv(nl_socket_get_fd(events_.get()), &first, sizeof first, MSG_PEEK | MSG_DONTWAIT);
-  if (got >= 0) read_events();
-  else if (errno == ENOBUFS && !ask("ask for the state of " + name_)) see_gone();
+  if (::recv(nl_socket_get_fd(events_.get()), &first, sizeof first, MSG_PEEK | MSG_DONTWAIT) >= 0) read_events(false);
+  else if (errno == ENOBUFS) read_events(true);
 }
 
 void Link::refresh() noexcept {
   const std::scoped_lock lock(mutex_);
-  read_events();  // none of them may come after the answer
-  if (!ask("ask for the state of " + name_)) see_gone();
+  read_events(true);
 }
 
-void Link::read_events() noexcept {
+// Reads all events, and then asks for the state if they do not tell all. In this order: a socket that has overflowed
+// loses events, without another word, until it is empty.
+void Link::read_events(bool and_ask) noexcept {
   for (int i = 0; i < most_messages_a_check; ++i) {
     const int error = nl_recvmsgs_default(events_.get());
-    if (error == -NLE_AGAIN) return;
-    if (error < 0 && !ask("ask for the state of " + name_)) return see_gone();
+    if (error == -NLE_AGAIN) break;
+    and_ask = and_ask || error < 0;
   }
+  if (!and_ask) return;
+  if (const auto answered = ask("ask for the state of " + name_); !answered && answered.error().os == ENODEV) see_gone();
 }
 
 int Link::on_message(nl_msg* message, void* self) {
@@ -203,8 +209,12 @@ int Link::on_message(nl_msg* message, void* self) {
 void Link::see(std::uint32_t flags, std::uint32_t carrier_changes) noexcept {
   const bool had_carrier = (flags_ & IFF_LOWER_UP) != 0;
   const bool now_up = (flags & carrying) == carrying;
+  const std::uint32_t changes = carrier_changes - carrier_changes_;
+  const bool known = flags_ != 0;
+  // A message that was under way while ask() was answered tells what was before.
+  if (known && changes > UINT32_MAX / 2) return;
   // A carrier goes up and down by turns.
-  std::uint64_t downs = flags_ == 0 ? 0 : (carrier_changes - carrier_changes_ + (had_carrier ? 1U : 0U)) / 2;
+  std::uint64_t downs = known ? (changes + (had_carrier ? 1U : 0U)) / 2 : 0;
   if (up_.exchange(now_up, std::memory_order_acq_rel) && !now_up) downs = std::max<std::uint64_t>(downs, 1);
   downs_.fetch_add(downs, std::memory_order_acq_rel);
   flags_ = flags;

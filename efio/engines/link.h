@@ -72,7 +72,7 @@ class Link {
  private:
   Link() = default;
   Result<void> ask(const std::string& attempted);
-  void read_events() noexcept;
+  void read_events(bool and_ask) noexcept;
   void see(std::uint32_t flags, std::uint32_t carrier_changes) noexcept;
   void see_gone() noexcept;
   static int on_message(nl_msg* message, void* self);
@@ -88,8 +88,8 @@ class Link {
   bool ethernet_ = false, loopback_ = false;
   std::uint64_t speed_ = 0;
 
-  std::mutex mutex_;  // of the socket below
-  std::unique_ptr<nl_sock, CloseSocket> events_;
+  std::mutex mutex_;  // of the sockets below
+  std::unique_ptr<nl_sock, CloseSocket> events_, questions_;
   std::uint32_t flags_ = 0, carrier_changes_ = 0;
   std::atomic<bool> up_{false}, gone_{false};
   std::atomic<std::uint64_t> downs_{0};

@@ -57,6 +57,8 @@ struct PacketPort final : PortHandle {
     return {};
   }
 
+  std::uint64_t link_downs() const noexcept override { return link->downs(); }
+
   std::shared_ptr<Link> link;
   Fd promiscuous;
 };
