@@ -28,6 +28,12 @@ constexpr auto table = std::to_array<Engine>({
      {.rx = true, .tx = true, .queues = true, .rx_swaps = true, .tx_swaps = true, .reopen = true, .loops_back = true,
       .blocks = true, .waits = true},
      open_sim, nullptr, ""},
+    {"xdp", "AF_XDP", {}, nullptr, nullptr, "not in this version; packet: opens the same devices"},
+    {"netmap", "netmap and VALE", {}, nullptr, nullptr, "not in this version; packet: opens the same devices"},
+    {"pfring", "PF_RING through libpfring", {}, nullptr, nullptr, "not in this version; packet: opens the same devices"},
+    {"host", "the host stack's side of a device", {}, nullptr, nullptr, "not in this version; tap: speaks to the host stack"},
+    {"dpdk", "DPDK ethdev", {}, nullptr, nullptr, "not in this version; packet: opens what the kernel drives"},
+    {"shm", "ring pair between processes", {}, nullptr, nullptr, "not in this version; pipe: does it within a process"},
 });
 
 }  // namespace

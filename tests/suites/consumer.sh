@@ -39,10 +39,10 @@ with_pkg_config pc-static "$static" static --static
   echo "$line" | g++ -std=c++23 -Wall -Wextra -Werror -fsyntax-only -I"$work/prefix/include" -x c++ - || { echo "$line"; exit 1; }
 done
 
-# Nothing is shown that is not meant to be: every exported symbol is efio's own.
+# Nothing is shown that is not meant to be: every exported symbol is of one of the two namespaces.
 for library in "$libdir"/libefio.so "$libdir"/libefnet.so; do
   [ -e "$library" ] || continue
-  strangers=$(nm -D --defined-only -C "$library" | awk '$2 ~ /[TDBR]/' | grep -v 'efio::' || true)
+  strangers=$(nm -D --defined-only -C "$library" | awk '$2 ~ /[TDBR]/' | grep -vE 'efio::|efnet::' || true)
   [ -z "$strangers" ] || { echo "$library shows:"; echo "$strangers"; exit 1; }
 done
 soname=$(readelf -d "$libdir/libefio.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
