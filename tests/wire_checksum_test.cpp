@@ -125,6 +125,31 @@ TEST(WireChecksum, FillsAndVerifiesEveryTransportOfIpv6) {
       }
 }
 
+// An echo reply of zeros alone: the only sum that is 0 and not 0xFFFF.
+TEST(WireChecksum, IcmpOfZerosAloneHasAllOnes) {
+  const Ipv4Header header{.protocol = IpProtocol::icmp, .payload_length = 12};
+  Bytes bytes(32);
+  header.emit(bytes);
+  for (const std::uint16_t before : {0x0000, 0xFFFF, 0x1234}) {
+    store16(bytes, 22, before);
+    ASSERT_TRUE(fill_transport(*Ipv4Mut::parse(bytes)));
+    EXPECT_EQ(load16(bytes, 22), 0xFFFF);
+    EXPECT_EQ(verify_transport(*Ipv4View::parse(bytes)), ChecksumState::right);
+  }
+}
+
+TEST(WireChecksum, FillDoesNotMindWhatWasThere) {
+  Bytes bytes = framed(EtherType::ipv4, packet4(IpProtocol::udp, 5));
+  fill_frame(bytes);
+  const Bytes expected = bytes;
+  for (std::uint32_t before = 0; before <= 0xFFFF; ++before) {
+    store16(bytes, 18 + 10, static_cast<std::uint16_t>(before));
+    store16(bytes, 18 + 26, static_cast<std::uint16_t>(before));
+    fill_frame(bytes);
+    ASSERT_EQ(bytes, expected) << before;
+  }
+}
+
 TEST(WireChecksum, SaysUnknownWhereItCannotKnow) {
   Bytes fragment = packet4(IpProtocol::udp, 20);
   Ipv4Mut::parse(fragment)->set_fragment_field(0x2000);

@@ -90,7 +90,11 @@ class Ipv4Address {
   }
 
   // 4 bytes at `at`.
-  static Ipv4Address load(const std::byte* at) noexcept { return from_number(load32(at)); }
+  static Ipv4Address load(const std::byte* at) noexcept {
+    Ipv4Address address;
+    std::memcpy(address.bytes_.data(), at, size);
+    return address;
+  }
   void store(std::byte* at) const noexcept { std::memcpy(at, bytes_.data(), size); }
 
   // Four decimal numbers, none left out, no leading zeros.
@@ -147,7 +151,15 @@ class Ipv6Address {
   }
   // ::ffff:a.b.c.d (RFC 4291, 2.5.5.2)
   static constexpr Ipv6Address mapped(Ipv4Address address) noexcept {
-    return from_numbers(0, 0xFFFF'0000'0000 | address.number());
+    const std::array<std::uint32_t, 4> words{0, 0, bytes_detail::swapped(std::uint32_t{0xFFFF}),
+                                             std::bit_cast<std::uint32_t>(address.bytes())};
+    return Ipv6Address(std::bit_cast<std::array<std::uint8_t, size>>(words));
+  }
+  // Writes the last eight bytes of mapped(address) and leaves the first eight: over :: the same for half the stores.
+  void set_mapped_low(Ipv4Address address) noexcept {
+    const std::array<std::uint32_t, 2> words{bytes_detail::swapped(std::uint32_t{0xFFFF}),
+                                             std::bit_cast<std::uint32_t>(address.bytes())};
+    std::memcpy(bytes_.data() + 8, &words, 8);
   }
   constexpr std::uint64_t high() const noexcept { return half(0); }
   constexpr std::uint64_t low() const noexcept { return half(1); }

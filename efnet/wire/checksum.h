@@ -46,75 +46,92 @@ enum class ChecksumState : std::uint8_t {
   unknown,  // not to be told from these bytes: a fragment, a cut packet, a protocol not known here, a routing header
 };
 
-inline bool verify_header(Ipv4View packet) noexcept {
-  return efio::checksum_fold(efio::checksum_partial(packet.header())) == 0xFFFF;
+namespace checksum_detail {
+
+// Nearly all headers have no options; a constant size is summed without a branch.
+[[gnu::always_inline]] inline std::uint64_t header_partial(Ipv4View packet) noexcept {
+  const auto header = packet.header();
+  return header.size() == Ipv4View::min_header ? efio::checksum_partial(header.first<Ipv4View::min_header>())
+                                               : efio::checksum_partial(header);
 }
 
-inline void fill_header(Ipv4Mut packet) noexcept {
-  packet.set_checksum(0);
-  packet.set_checksum(efio::checksum(packet.header()));
+// Takes a field out of a sum that is not of zeros alone. Storing 0 in the field first would do too, but the sum would
+// then have to wait until the store has left the store buffer: it loads more than those two bytes at once.
+constexpr std::uint64_t without(std::uint16_t field) noexcept {
+  return efio::checksum_word(static_cast<std::uint16_t>(~field));
+}
+
+}  // namespace checksum_detail
+
+[[gnu::always_inline]] inline bool verify_header(Ipv4View packet) noexcept {
+  return efio::checksum_fold(checksum_detail::header_partial(packet)) == 0xFFFF;
+}
+
+[[gnu::always_inline]] inline void fill_header(Ipv4Mut packet) noexcept {
+  packet.set_checksum(
+      efio::checksum_finish(checksum_detail::header_partial(packet) + checksum_detail::without(packet.checksum())));
 }
 
 namespace checksum_detail {
 
-// Where a transport's checksum is and what it covers.
-template <ByteLike Byte>
-struct Transport {
-  std::span<Byte> covered;
-  std::size_t offset;  // of the checksum in `covered`
-  bool pseudo;         // the pseudo-header is covered as well
-};
-
-template <ByteLike Byte>
-inline std::optional<Transport<Byte>> locate(IpProtocol protocol, std::span<Byte> bytes, bool ipv6) noexcept {
+// How many of `bytes` the transport's checksum covers; 0 where there is no whole header of a protocol known here.
+[[gnu::always_inline]] inline std::size_t covered(IpProtocol protocol, std::span<const std::byte> bytes,
+                                                  bool ipv6) noexcept {
   switch (protocol) {
-    case IpProtocol::udp:
-      if (const auto udp = BasicUdp<Byte>::parse(bytes)) return Transport<Byte>{udp->bytes(), 6, true};
-      return std::nullopt;
+    case IpProtocol::udp: {
+      const auto udp = UdpView::parse(bytes);
+      return udp ? udp->length() : 0;
+    }
     case IpProtocol::tcp:
-      if (const auto tcp = BasicTcp<Byte>::parse(bytes)) return Transport<Byte>{tcp->bytes(), 16, true};
-      return std::nullopt;
+      return TcpView::parse(bytes) ? bytes.size() : 0;
     case IpProtocol::icmp:
-      if (ipv6 || bytes.size() < IcmpView::min_header) return std::nullopt;
-      return Transport<Byte>{bytes, 2, false};
+      return !ipv6 && bytes.size() >= IcmpView::min_header ? bytes.size() : 0;
     case IpProtocol::icmpv6:
-      if (!ipv6 || bytes.size() < Icmpv6View::min_header) return std::nullopt;
-      return Transport<Byte>{bytes, 2, true};
+      return ipv6 && bytes.size() >= Icmpv6View::min_header ? bytes.size() : 0;
     default:
-      return std::nullopt;
+      return 0;
   }
 }
 
-// Sums the addresses of an IP header and what the transport covers: in one go where nothing lies between them.
-inline std::uint64_t sum(std::span<const std::byte> addresses, std::span<const std::byte> covered,
-                         IpProtocol protocol) noexcept {
+constexpr std::size_t field_offset(IpProtocol protocol) noexcept {
+  return protocol == IpProtocol::udp ? 6 : protocol == IpProtocol::tcp ? 16 : 2;
+}
+
+// Sums what the transport covers, and the pseudo-header's addresses: in one go where nothing lies between them.
+[[gnu::always_inline]] inline std::uint64_t sum(std::span<const std::byte> addresses, std::span<const std::byte> bytes,
+                                                IpProtocol protocol) noexcept {
+  if (protocol == IpProtocol::icmp) return efio::checksum_partial(bytes);
   const std::uint64_t rest = efio::checksum_word(static_cast<std::uint16_t>(protocol)) +
-                             efio::checksum_word(static_cast<std::uint32_t>(covered.size()));
+                             efio::checksum_word(static_cast<std::uint32_t>(bytes.size()));
   const std::byte* first = addresses.data();
-  if (first + addresses.size() == covered.data())
-    return efio::checksum_partial({first, addresses.size() + covered.size()}, rest);
-  return efio::checksum_partial(covered, efio::checksum_partial(addresses, rest));
+  if (first + addresses.size() == bytes.data())
+    return efio::checksum_partial({first, addresses.size() + bytes.size()}, rest);
+  return efio::checksum_partial(bytes, efio::checksum_partial(addresses, rest));
 }
 
-inline ChecksumState verify(std::span<const std::byte> addresses, std::span<const std::byte> payload,
-                            IpProtocol protocol, bool ipv6) noexcept {
-  const auto transport = locate(protocol, payload, ipv6);
-  if (!transport) return ChecksumState::unknown;
-  if (protocol == IpProtocol::udp && load16(transport->covered.data() + 6) == 0)
+[[gnu::always_inline]] inline ChecksumState verify(std::span<const std::byte> addresses,
+                                                   std::span<const std::byte> payload, IpProtocol protocol,
+                                                   bool ipv6) noexcept {
+  const std::size_t size = covered(protocol, payload, ipv6);
+  if (size == 0) return ChecksumState::unknown;
+  if (protocol == IpProtocol::udp && load16(payload.data() + field_offset(protocol)) == 0)
     return ipv6 ? ChecksumState::wrong : ChecksumState::absent;  // RFC 8200, 8.1
-  const std::uint64_t partial =
-      transport->pseudo ? sum(addresses, transport->covered, protocol) : efio::checksum_partial(transport->covered);
-  return efio::checksum_fold(partial) == 0xFFFF ? ChecksumState::right : ChecksumState::wrong;
+  const std::uint16_t folded = efio::checksum_fold(sum(addresses, payload.first(size), protocol));
+  return folded == 0xFFFF ? ChecksumState::right : ChecksumState::wrong;
 }
 
-inline bool fill(std::span<const std::byte> addresses, std::span<std::byte> payload, IpProtocol protocol,
-                 bool ipv6) noexcept {
-  const auto transport = locate(protocol, payload, ipv6);
-  if (!transport) return false;
-  std::byte* field = transport->covered.data() + transport->offset;
-  store16(field, 0);
-  const std::uint16_t computed = efio::checksum_finish(transport->pseudo ? sum(addresses, transport->covered, protocol)
-                                                                         : efio::checksum_partial(transport->covered));
+[[gnu::always_inline]] inline bool fill(std::span<const std::byte> addresses, std::span<std::byte> payload,
+                                        IpProtocol protocol, bool ipv6) noexcept {
+  const std::size_t size = covered(protocol, payload, ipv6);
+  if (size == 0) return false;
+  std::byte* field = payload.data() + field_offset(protocol);
+  if (protocol == IpProtocol::icmp) {  // has no pseudo-header, and may be of zeros alone
+    store16(field, 0);
+    store16(field, efio::checksum(payload.first(size)));
+    return true;
+  }
+  const std::uint16_t computed =
+      efio::checksum_finish(sum(addresses, payload.first(size), protocol) + without(load16(field)));
   store16(field, protocol == IpProtocol::udp ? udp_checksum_on_wire(computed) : computed);
   return true;
 }

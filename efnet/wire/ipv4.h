@@ -23,22 +23,10 @@ class BasicIpv4 {
 
   // `bytes` begins with the header and may go on after the packet (RFC 894: padding). Refused: another version, a
   // header length below 20 or above the total length, a total length above what is there.
-  static std::optional<BasicIpv4> parse(std::span<Byte> bytes) noexcept {
-    const auto packet = parse_truncated(bytes);
-    if (!packet || packet->size_ < packet->total_length_) return std::nullopt;
-    return packet;
-  }
+  static std::optional<BasicIpv4> parse(std::span<Byte> bytes) noexcept { return checked(bytes, true); }
 
   // For a packet quoted in an ICMP error or cut by a capture: its header must be whole, its payload is what is there.
-  static std::optional<BasicIpv4> parse_truncated(std::span<Byte> bytes) noexcept {
-    if (bytes.size() < min_header) return std::nullopt;
-    const unsigned first = load8(bytes.data());
-    const std::size_t header = (first & 15) * 4;
-    const std::uint16_t total = load16(bytes.data() + 2);
-    if (first >> 4 != 4 || header < min_header || header > total || header > bytes.size()) return std::nullopt;
-    const std::size_t size = total < bytes.size() ? total : bytes.size();
-    return BasicIpv4(bytes.data(), header, size, total);
-  }
+  static std::optional<BasicIpv4> parse_truncated(std::span<Byte> bytes) noexcept { return checked(bytes, false); }
 
   std::size_t header_length() const noexcept { return header_; }
   std::uint8_t traffic_class() const noexcept { return load8(at_ + 1); }  // DSCP (6 bits) and ECN (2)
@@ -116,11 +104,21 @@ class BasicIpv4 {
   template <ByteLike>
   friend class BasicIpv4;
 
-  BasicIpv4(Byte* at, std::size_t header, std::size_t size, std::uint16_t total) noexcept
+  [[gnu::always_inline]] static std::optional<BasicIpv4> checked(std::span<Byte> bytes, bool whole) noexcept {
+    if (bytes.size() < min_header) return std::nullopt;
+    const unsigned first = load8(bytes.data());
+    if (first < 0x45 || first > 0x4F) return std::nullopt;  // version 4, header of 5 to 15 words
+    const std::size_t header = (first & 15) * 4;
+    const std::size_t total = load16(bytes.data() + 2);
+    if (total < header || bytes.size() < (whole ? total : header)) return std::nullopt;
+    return BasicIpv4(bytes.data(), header, whole || total < bytes.size() ? total : bytes.size(), total);
+  }
+
+  BasicIpv4(Byte* at, std::size_t header, std::size_t size, std::size_t total) noexcept
       : at_(at),
         header_(static_cast<std::uint16_t>(header)),
         size_(static_cast<std::uint16_t>(size)),
-        total_length_(total) {}
+        total_length_(static_cast<std::uint16_t>(total)) {}
 
   Byte* at_;
   std::uint16_t header_;

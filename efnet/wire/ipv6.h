@@ -26,6 +26,23 @@ struct Ipv6Chain {
 
 inline constexpr std::size_t max_ipv6_extensions = 8;
 
+// Whether walk_ipv6_extensions() walks over it.
+constexpr bool is_ipv6_extension(IpProtocol protocol) noexcept {
+  switch (protocol) {
+    case IpProtocol::hop_by_hop:
+    case IpProtocol::ipv6_route:
+    case IpProtocol::ipv6_fragment:
+    case IpProtocol::ah:
+    case IpProtocol::ipv6_destination:
+    case IpProtocol::mobility:
+    case IpProtocol::hip:
+    case IpProtocol::shim6:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // Walks the extension headers (RFC 8200, 4) at the start of `payload`, the first of them named by `next`. Stops at an
 // upper-layer protocol, at ESP, and after the fragment header of a later fragment. Refused: a header that is cut short,
 // a hop-by-hop header that is not the first, a second fragment header, more than max_ipv6_extensions.
@@ -84,19 +101,10 @@ class BasicIpv6 {
 
   // `bytes` begins with the header and may go on after the packet. Refused: another version, a payload length above
   // what is there.
-  static std::optional<BasicIpv6> parse(std::span<Byte> bytes) noexcept {
-    const auto packet = parse_truncated(bytes);
-    if (!packet || packet->is_truncated()) return std::nullopt;
-    return packet;
-  }
+  static std::optional<BasicIpv6> parse(std::span<Byte> bytes) noexcept { return checked(bytes, true); }
 
   // For a packet quoted in an ICMP error or cut by a capture: its fixed header must be whole.
-  static std::optional<BasicIpv6> parse_truncated(std::span<Byte> bytes) noexcept {
-    if (bytes.size() < min_header || load8(bytes.data()) >> 4 != 6) return std::nullopt;
-    const std::uint16_t length = load16(bytes.data() + 4);
-    const std::size_t there = bytes.size() - min_header;
-    return BasicIpv6(bytes.data(), length < there ? length : there, length);
-  }
+  static std::optional<BasicIpv6> parse_truncated(std::span<Byte> bytes) noexcept { return checked(bytes, false); }
 
   std::uint8_t traffic_class() const noexcept { return static_cast<std::uint8_t>(load16(at_) >> 4); }
   std::uint32_t flow_label() const noexcept { return load32(at_) & 0xF'FFFF; }
@@ -155,6 +163,14 @@ class BasicIpv6 {
  private:
   template <ByteLike>
   friend class BasicIpv6;
+
+  [[gnu::always_inline]] static std::optional<BasicIpv6> checked(std::span<Byte> bytes, bool whole) noexcept {
+    if (bytes.size() < min_header || load8(bytes.data()) >> 4 != 6) return std::nullopt;
+    const std::uint16_t length = load16(bytes.data() + 4);
+    const std::size_t there = bytes.size() - min_header;
+    if (whole && there < length) return std::nullopt;
+    return BasicIpv6(bytes.data(), length < there ? length : there, length);
+  }
 
   BasicIpv6(Byte* at, std::size_t size, std::uint16_t payload_length) noexcept
       : at_(at), size_(static_cast<std::uint16_t>(size)), payload_length_(payload_length) {}

@@ -16,19 +16,10 @@ class BasicUdp {
   static constexpr std::size_t min_header = 8;
 
   // `bytes` begins with the header and may go on after the datagram. Refused: a length below 8 or above what is there.
-  static std::optional<BasicUdp> parse(std::span<Byte> bytes) noexcept {
-    const auto datagram = parse_truncated(bytes);
-    if (!datagram || datagram->is_truncated()) return std::nullopt;
-    return datagram;
-  }
+  static std::optional<BasicUdp> parse(std::span<Byte> bytes) noexcept { return checked(bytes, true); }
 
   // For a first fragment or a datagram quoted in an ICMP error: its header must be whole, its payload is what is there.
-  static std::optional<BasicUdp> parse_truncated(std::span<Byte> bytes) noexcept {
-    if (bytes.size() < min_header) return std::nullopt;
-    const std::uint16_t length = load16(bytes.data() + 4);
-    if (length < min_header) return std::nullopt;
-    return BasicUdp(bytes.data(), length < bytes.size() ? length : bytes.size(), length);
-  }
+  static std::optional<BasicUdp> parse_truncated(std::span<Byte> bytes) noexcept { return checked(bytes, false); }
 
   std::uint16_t src_port() const noexcept { return load16(at_); }
   std::uint16_t dst_port() const noexcept { return load16(at_ + 2); }
@@ -65,6 +56,13 @@ class BasicUdp {
  private:
   template <ByteLike>
   friend class BasicUdp;
+
+  [[gnu::always_inline]] static std::optional<BasicUdp> checked(std::span<Byte> bytes, bool whole) noexcept {
+    if (bytes.size() < min_header) return std::nullopt;
+    const std::uint16_t length = load16(bytes.data() + 4);
+    if (length < min_header || (whole && bytes.size() < length)) return std::nullopt;
+    return BasicUdp(bytes.data(), length < bytes.size() ? length : bytes.size(), length);
+  }
 
   BasicUdp(Byte* at, std::size_t size, std::uint16_t length) noexcept
       : at_(at), size_(static_cast<std::uint16_t>(size)), length_(length) {}
