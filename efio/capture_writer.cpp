@@ -276,7 +276,7 @@ bool CaptureWriter::append(std::span<const std::byte> frame, const Record& recor
     const std::array<std::uint32_t, 4> header = {static_cast<std::uint32_t>(record.time / second),
                                                  static_cast<std::uint32_t>(record.time % second), kept, length};
     std::memcpy(at, header.data(), sizeof header);
-    std::memcpy(at + record_header, frame.data(), kept);
+    std::copy_n(frame.data(), kept, at + record_header);  // also of no bytes at no address
     s.used += size;
   } else {
     if (record.interface >= s.options.interfaces.size()) return false;
@@ -293,7 +293,7 @@ bool CaptureWriter::append(std::span<const std::byte> frame, const Record& recor
     std::memcpy(at, header.data(), sizeof header);
     std::byte* behind = at + packet_header + body;
     if (body > kept) std::memset(behind - 4, 0, 4);  // the padding lies in the last word
-    std::memcpy(at + packet_header, frame.data(), kept);
+    std::copy_n(frame.data(), kept, at + packet_header);
     if (options != 0) {
       const std::array<std::uint16_t, 2> option = {option_comment, static_cast<std::uint16_t>(comment.size())};
       std::memset(behind, 0, options);  // padding, and the end of the options

@@ -298,6 +298,23 @@ TEST_F(Pcap, LoopsAsOftenAsAsked) {
   EXPECT_FALSE(endless->rx().exhausted());
 }
 
+TEST_F(Pcap, ALoopOverFramesThatAllAreDroppedEnds) {
+  CaptureBytes().file_header().record(1, 0, captured_frame(13, 0)).record(2, 0, captured_frame(1921, 1)).write_to(file("none.pcap"));
+  for (const auto* options : {"?loop=0", "?loop=0&timing=1e6"}) {
+    auto port = read("none.pcap", options);
+    ASSERT_TRUE(port) << port.error().message();
+    auto poller = efio::Poller::create();
+    ASSERT_TRUE(poller->add(port->rx()).has_value());
+    for (int i = 0; i < 100 && !port->rx().exhausted(); ++i) {
+      EXPECT_EQ(port->rx().receive(8).size(), 0U);
+      poller->wait(milliseconds(10));
+    }
+    EXPECT_TRUE(port->rx().exhausted());
+    EXPECT_EQ(port->stats().rx.total_dropped(), 2U);
+    expect_balanced(*port);
+  }
+}
+
 TEST_F(Pcap, AFileMayBeOpenedByManyReaders) {
   three_frames().write_to(file("shared.pcap"));
   auto first = read("shared.pcap"), second = read("shared.pcap");
@@ -346,6 +363,17 @@ TEST_F(Pcap, TimesThatGoBackwardsAreDueAtOnce) {
   CaptureBytes().file_header().record(100, 0, captured_frame(60, 0)).record(50, 0, captured_frame(60, 1))
       .record(100, 1'000'000, captured_frame(60, 2)).write_to(file("back.pcap"));
   auto port = read("back.pcap", "?timing=original");
+  EXPECT_EQ(port->rx().receive(8).size(), 2U);
+  std::this_thread::sleep_for(milliseconds(3));
+  EXPECT_EQ(port->rx().receive(8).size(), 3U);
+}
+
+TEST_F(Pcap, APacketWithoutATimeIsDueAtOnceAndDelaysNoOther) {
+  CaptureBytes bytes;
+  bytes.section().interface().block(3, bytes.body().u32(60).data(captured_frame(60, 0)));
+  bytes.packet(0, 1'700'000'000'000'000, captured_frame(60, 1)).packet(0, 1'700'000'000'001'000, captured_frame(60, 2));
+  bytes.write_to(file("mixed.pcapng"));
+  auto port = read("mixed.pcapng", "?timing=original");
   EXPECT_EQ(port->rx().receive(8).size(), 2U);
   std::this_thread::sleep_for(milliseconds(3));
   EXPECT_EQ(port->rx().receive(8).size(), 3U);
@@ -424,6 +452,21 @@ TEST_F(Pcap, AFrameOfSeveralSlotsIsOneRecord) {
   const auto got = receive_all(in->rx());
   ASSERT_EQ(got.size(), 2U);
   EXPECT_EQ(got[0].bytes, whole);
+}
+
+TEST_F(Pcap, ASlotThatClaimsMoreThanItsMemoryIsNotWritten) {
+  auto port = write("bad.pcap");
+  auto batch = port->tx().claim(3);
+  ASSERT_EQ(batch.size(), 3U);
+  for (auto& slot : batch) slot.length = 60;
+  batch[1].length = 1'000'000;
+  EXPECT_EQ(batch.commit(), 3U);
+  EXPECT_EQ(port->tx().flush(), 2U);
+  EXPECT_EQ(dropped(port->stats().tx.dropped, DropReason::oversize), 1U);
+  expect_balanced(*port);
+  ASSERT_TRUE(port->close().has_value());
+  auto in = read("bad.pcap");
+  EXPECT_EQ(receive_all(in->rx()).size(), 2U);
 }
 
 TEST_F(Pcap, ForwardingBetweenAFileAndAPipeSwaps) {

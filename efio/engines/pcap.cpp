@@ -27,7 +27,8 @@ namespace {
 
 constexpr std::uint64_t default_ring = 256;  // a file has no bursts to absorb: small, so that frames stay in the cache
 constexpr std::uint64_t default_frame = 1920;
-constexpr std::uint32_t shortest = 14;  // an Ethernet header
+constexpr std::uint32_t shortest = 14;     // an Ethernet header
+constexpr std::uint32_t longest = CaptureParser::largest_record;
 constexpr std::size_t read_size = 256 * 1024;
 constexpr double slowest = 0.001, fastest = 1e6;
 
@@ -112,7 +113,8 @@ class CaptureSource {
   const std::byte* end_ = nullptr;
 };
 
-// When a frame is due: the recorded gaps, divided by a factor. Times that go backwards are due at once.
+// When a frame is due: the recorded gaps, divided by a factor. Frames whose time goes backwards, or that have none, are
+// due at once.
 class Pace {
  public:
   explicit Pace(double factor) : factor_(factor) {}
@@ -122,7 +124,9 @@ class Pace {
   }
   bool started() const noexcept { return started_ != 0; }
 
-  std::uint64_t due(std::uint64_t time) noexcept {
+  std::uint64_t due(const CaptureParser::Frame& frame) noexcept {
+    if (!frame.timed) return started_ + due_;
+    const std::uint64_t time = frame.time;
     if (fresh_) first_ = time, base_ = due_, fresh_ = false;
     const double gap = time > first_ ? static_cast<double>(time - first_) / factor_ : 0;
     due_ = std::max(due_, base_ + static_cast<std::uint64_t>(std::min(gap, 9e18)));
@@ -184,6 +188,7 @@ class PcapRx final : public RxQueue {
       }
       Slot& slot = slot_at(tail_ + filled);
       std::memcpy(slot.buffer + headroom_, next_.data, next_.captured);
+      fruitful_ = true;
       slot.length = next_.captured;
       slot.offset = headroom_;
       if (next_.timed) [[likely]] {
@@ -215,9 +220,8 @@ class PcapRx final : public RxQueue {
       switch (parser_.next(source_.at(), source_.end(), next_)) {
         case CaptureParser::Found::frame:
           starved_ = false;
-          found_ = true;
           if (!checked_ && !check_link_type()) return false;
-          if (pace_.on()) due_ = pace_.due(next_.timed ? next_.time : 0);
+          if (pace_.on()) due_ = pace_.due(next_);
           return have_ = true;
         case CaptureParser::Found::damaged: return stop(parser_.problem());
         case CaptureParser::Found::more: break;
@@ -235,10 +239,10 @@ class PcapRx final : public RxQueue {
     return false;
   }
 
-  // A pass that found no frame is the last: the file has none.
+  // A pass that delivered nothing is the last: so would the others, and this call would never end.
   void next_pass() noexcept {
     ++passed_;
-    over_ = !found_ || passed_ == options_.passes;
+    over_ = !fruitful_ || passed_ == options_.passes;
     if (over_) return;
     if (!source_.rewind()) {
       stop_reading(errno);
@@ -246,7 +250,7 @@ class PcapRx final : public RxQueue {
     }
     parser_ = CaptureParser();
     pace_.next_pass();
-    found_ = false;
+    fruitful_ = false;
   }
 
   bool check_link_type() noexcept {
@@ -305,11 +309,11 @@ class PcapRx final : public RxQueue {
   Pace pace_;
   ReadOptions options_;
   CaptureParser::Frame next_;
-  bool have_ = false;     // next_ is a frame that was not admitted yet
-  bool starved_ = false;  // a pipe has nothing now
-  bool checked_ = false;  // the link type
-  bool found_ = false;    // a frame in this pass
-  bool over_ = false;     // no more look()
+  bool have_ = false;      // next_ is a frame that was not admitted yet
+  bool starved_ = false;   // a pipe has nothing now
+  bool checked_ = false;   // the link type
+  bool fruitful_ = false;  // a frame of this pass was admitted
+  bool over_ = false;      // no more look()
   std::uint64_t due_ = 0;
   std::uint64_t passed_ = 0;
   std::optional<Error> problem_;
@@ -337,19 +341,21 @@ class PcapTx final : public TxQueue {
 
  private:
   void transmit() noexcept override {
+    std::uint64_t now = 0;
     while (flushed_ != tail_ && !failed()) {
       const auto slots = slots_of(flushed_);
-      const auto frame = slots == 1 ? std::span<const std::byte>(slot_at(flushed_).bytes()) : gather(slots);
-      if (frame.size() < shortest) {
-        write_out();
+      if (const auto reason = unfit(slots)) [[unlikely]] {
+        write_out();  // frames are settled in order
         if (failed()) break;
         flushed_ += slots;
-        settle_dropped(slots, DropReason::undersize);
+        settle_dropped(slots, *reason);
         continue;
       }
       const Slot& first = slot_at(flushed_);
+      const auto frame = slots == 1 ? std::span<const std::byte>(first.bytes()) : gather(slots);
       const bool timed = first.time_source() != TimeSource::none && first.time_source() != TimeSource::raw;
-      if (!writer_.append(frame, {.time = timed ? first.time : Clock::now()})) break;
+      if (!timed && now == 0) now = Clock::now();
+      if (!writer_.append(frame, {.time = timed ? first.time : now})) break;
       flushed_ += slots;
     }
     write_out();
@@ -358,6 +364,19 @@ class PcapTx final : public TxQueue {
       flushed_ = tail_;
     }
     unsent_frames_ = unsent_bytes_ = 0;
+  }
+
+  // A slot that claims more than its memory holds would have the bytes of others written.
+  std::optional<DropReason> unfit(std::uint32_t slots) const noexcept {
+    std::uint64_t bytes = 0;
+    for (std::uint32_t i = 0; i < slots; ++i) {
+      const Slot& slot = slot_at(flushed_ + i);
+      if (std::uint64_t{slot.offset} + slot.length > pool_->frame_size()) return DropReason::oversize;
+      bytes += slot.length;
+    }
+    if (bytes < shortest) return DropReason::undersize;
+    if (bytes > longest) return DropReason::oversize;
+    return std::nullopt;
   }
 
   std::uint32_t slots_of(std::uint32_t position) const noexcept {
@@ -424,7 +443,7 @@ Result<double> parse_timing(const std::string& text, const std::string& attempte
 Opened open_pcap(Uri& uri, const PortOptions& options) {
   const auto attempted = "open " + uri.text();
   const std::size_t slots = uri.number("ring", default_ring, SlotRing::smallest, SlotRing::largest);
-  const std::size_t frame = uri.number("frame", default_frame, 128, 262144);
+  const std::size_t frame = uri.number("frame", default_frame, 128, longest);
   ReadOptions read;
   CaptureWriter::Options write;
   std::string timing = "full";
@@ -438,7 +457,7 @@ Opened open_pcap(Uri& uri, const PortOptions& options) {
     const auto format = uri.choice("format", {"pcap", "pcapng"});
     if (uri.has("format")) write.format = format == "pcap" ? CaptureWriter::Format::pcap : CaptureWriter::Format::pcapng;
     write.rotate = uri.number("rotate", 0, 4096, UINT64_MAX / 2);
-    write.snaplen = static_cast<std::uint32_t>(uri.number("snaplen", 0, shortest, 262144));
+    write.snaplen = static_cast<std::uint32_t>(uri.number("snaplen", 0, shortest, longest));
   }
   if (auto ok = uri.finish(); !ok) return std::unexpected(ok.error());
   const auto factor = parse_timing(timing, attempted);
