@@ -33,21 +33,22 @@ kernel() {  # kernel NAMESPACE DEVICE rx|tx: frames by the kernel's count
 field() {  # field FILE NAME: of a program's JSON, the first number of that name
   sed -n "s/.*\"$2\":\([0-9]*\).*/\1/p" "$1"
 }
-listening() { ip netns exec "$1" sed 1d /proc/net/packet | grep -q .; }
 
 bad=0
 one_way() {  # one_way FROM-NAMESPACE FROM-DEVICE TO-NAMESPACE TO-DEVICE
   local sent_before received_before
   sent_before=$(kernel "$1" "$2" tx)
   received_before=$(kernel "$3" "$4" rx)
-  ip netns exec "$3" "$bin/io_gen" rx "packet:$4?block=1Mi&blocks=64" --verify --count $count --duration 20 --json >"$work/rx" &
+  ip netns exec "$3" "$bin/io_gen" rx "packet:$4?block=1Mi&blocks=64" --verify --count $count --duration 20 --json --say-ready \
+    >"$work/rx" 2>"$work/remarks" &
   receiver=$!
   for _ in $(seq 100); do
-    listening "$3" || ! kill -0 "$receiver" 2>/dev/null || sleep 0.02
+    grep -q ready "$work/remarks" || ! kill -0 "$receiver" 2>/dev/null || sleep 0.02
   done
   ip netns exec "$1" "$bin/io_gen" tx "packet:$2" --flows 1000 --count $count --dst-mac 02:00:00:00:00:02 --json >"$work/tx" || bad=1
   wait "$receiver" || bad=1
   receiver=
+  grep -v ready "$work/remarks" >&2 || true
   local program_sent program_received kernel_sent kernel_received faults
   program_sent=$(field "$work/tx" packets)
   program_received=$(field "$work/rx" packets)

@@ -24,7 +24,7 @@ struct Words {
   std::string count, duration, batch, cpus, write;
   std::string expect_sent, expect_received, expect_lost;
   unsigned threads = 1;
-  bool no_tag = false, verify = false, no_verify = false, json = false, expect_clean = false;
+  bool no_tag = false, verify = false, no_verify = false, json = false, say_ready = false, expect_clean = false;
 };
 
 void add_traffic(CLI::App& app, Words& w) {
@@ -71,6 +71,7 @@ void add_common(CLI::App& app, Words& w, bool table = false) {
       ->type_name("TIME");
   app.add_option("--batch", w.batch, "Frames moved at a time [64]")->type_name("N");
   app.add_option("--cpu", w.cpus, "Processors for its threads: 0 or 0,1")->type_name("LIST");
+  if (!table) app.add_flag("--say-ready", w.say_ready, "Say on standard error when the ports are open, for scripts");
   app.add_flag("--json", w.json, "One JSON object on standard output, at the end");
 }
 
@@ -109,6 +110,10 @@ Commands add_commands(CLI::App& app, Words& w) {
   add_traffic(*c.table, w);
   add_common(*c.table, w, true);
   return c;
+}
+
+bool is_command(const CLI::App& app, const std::string& word) {
+  return !app.get_subcommands([&](const CLI::App* command) { return command->get_name() == word; }).empty();
 }
 
 // Reads words one after the other and keeps the first mistake.
@@ -228,6 +233,7 @@ Result<Options> make_options(const Words& w, Command command) {
   options.verify = command == Command::rx ? w.verify : !w.no_verify;
   options.write = w.write;
   options.json = w.json;
+  options.say_ready = w.say_ready;
   options.expect.sent = read.optional_number("--expect-sent", w.expect_sent);
   options.expect.received = read.optional_number("--expect-received", w.expect_received);
   options.expect.lost = read.optional_number("--expect-lost", w.expect_lost);
@@ -250,6 +256,10 @@ Result<std::optional<Options>> parse_options(int count, const char* const* argum
   tools::add_help(app);
   Words words;
   const Commands commands = add_commands(app, words);
+  // CLI11 says of an unknown command only that one is required.
+  if (count > 1 && arguments[1][0] != '-' && !is_command(app, arguments[1]))
+    return fail(Error::Kind::usage, "command line", "there is no command {}", arguments[1])
+        .hint("tx, rx, both or table; see `io_gen --help`");
   try {
     app.parse(count, arguments);
   } catch (const CLI::ParseError& end) {

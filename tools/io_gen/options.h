@@ -36,6 +36,7 @@ struct Options {
   bool verify = false;
   std::string write;  // of rx: the capture to write
   bool json = false;
+  bool say_ready = false;  // a line on standard error once the ports are open, for scripts
   Expectations expect;
 };
 

@@ -234,6 +234,7 @@ void Run::perform() {
     if (receives()) works.push_back(&Run::receive);
   }
   signals_.emplace();
+  if (options_.say_ready) tools::remark("io_gen", "ready");
   working_.store(static_cast<unsigned>(works.size()));
   const std::uint64_t start = Clock::monotonic();
   std::vector<Result<void>> results(works.size());
