@@ -57,6 +57,7 @@ class Run {
   void watch(std::uint64_t start);
   void live(std::uint64_t start);
   void judge_sequence();
+  void collect(Result<void> result);
   void collect_errors();
 
   bool sends() const { return options_.command != Command::rx; }
@@ -252,22 +253,26 @@ void Run::perform() {
   }
   signals_.reset();
   outcome_.elapsed = seconds_between(start, Clock::monotonic());
-  for (auto& result : results)
-    if (!result) outcome_.errors.push_back(std::move(result.error()));
+  for (auto& result : results) collect(std::move(result));
   collect_errors();
   judge_sequence();
 }
 
+// Each error once: what a queue failed of may be what closing fails of, too.
+void Run::collect(Result<void> result) {
+  if (result) return;
+  const auto message = result.error().message();
+  const auto known = [&](const Error& error) { return error.message() == message; };
+  if (std::ranges::none_of(outcome_.errors, known)) outcome_.errors.push_back(std::move(result.error()));
+}
+
 // What queues failed of, and what only closing tells (a file that could not be completed).
 void Run::collect_errors() {
-  const auto add = [this](Result<void> result) {
-    if (!result) outcome_.errors.push_back(std::move(result.error()));
-  };
   for (auto* port : {&tx_port_, &rx_port_, &copy_port_}) {
     if (!*port) continue;
-    for (std::size_t i = 0; i < (*port)->tx_queues(); ++i) add((*port)->tx(i).status());
-    for (std::size_t i = 0; i < (*port)->rx_queues(); ++i) add((*port)->rx(i).status());
-    add((*port)->close());
+    for (std::size_t i = 0; i < (*port)->tx_queues(); ++i) collect((*port)->tx(i).status());
+    for (std::size_t i = 0; i < (*port)->rx_queues(); ++i) collect((*port)->rx(i).status());
+    collect((*port)->close());
   }
 }
 
