@@ -1,6 +1,10 @@
 // packet: over a veth pair, against what the kernel counts.
 #include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <thread>
@@ -498,9 +502,28 @@ TEST_F(Packet, BadRequestsAreRefusedWithAReason) {
   EXPECT_NE(refused("packet:va?ring=0").find("ring=0"), std::string::npos);
   EXPECT_NE(refused("packet:va?block=5000").find("multiple"), std::string::npos);
   EXPECT_NE(refused("packet:va?block=64Mi&blocks=65536").find("2 GiB"), std::string::npos);
+  EXPECT_NE(refused("packet:va?block=4096&frame=4000").find("block=8192"), std::string::npos);
   EXPECT_NE(refused("packet:va?queues=65").find("queues=65"), std::string::npos);
   EXPECT_NE(refused("packet:va?sped=1").find("no option sped"), std::string::npos);
   EXPECT_NE(refused("packet:va?promisc=maybe").find("on or off"), std::string::npos);
+  if (::access("/dev/net/tun", R_OK) == 0) {
+    pair->a.ip("tuntap add dev tun0 mode tun");
+    EXPECT_NE(refused("packet:tun0").find("no Ethernet header"), std::string::npos);
+  }
+}
+
+TEST_F(Packet, WithoutThePrivilegeItSaysWhatIsMissing) {
+  // The effective capabilities are a thread's own: this one gives CAP_NET_RAW up and ends.
+  const auto message = pair->a.run([] {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    __user_cap_data_struct data[2] = {};
+    if (::syscall(SYS_capset, &header, data) != 0) return std::string("capset failed");
+    const auto port = Port::open("packet:va?settle=0");
+    return port ? std::string("opened") : port.error().message();
+  });
+  EXPECT_EQ(message,
+            "open packet:va?settle=0: AF_PACKET needs root or CAP_NET_RAW; run as root, or `sudo setcap cap_net_raw+ep "
+            "PROGRAM`");
 }
 
 TEST_F(Packet, WaitsForTheLinkAndSaysWhenItDoesNotCome) {

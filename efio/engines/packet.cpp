@@ -27,6 +27,7 @@ constexpr std::size_t headers = 14 + 8;                  // beside the MTU: Ethe
 constexpr std::size_t default_block = 256 * 1024, offload_block = 1024 * 1024;
 constexpr std::size_t default_ring_bytes = 16 << 20;
 constexpr std::size_t most_tx_bytes = 16 << 20;          // of a queue's frames, unless ring= asks for more
+constexpr std::size_t block_headers = 256;               // a block's own, and those before a frame
 constexpr std::size_t page = 4096;
 
 struct Spread {
@@ -97,17 +98,20 @@ bool segments(const Link& link) {
 }
 
 // Sizes that follow from the interface where the options leave them open.
-void choose_sizes(Uri& uri, PacketSetup& setup) {
+Result<void> choose_sizes(Uri& uri, PacketSetup& setup) {
   if (setup.capacity == 0) setup.capacity = std::max(default_frame, setup.link->mtu() + headers);
   if (!uri.has("ring")) {
     const auto fitting = std::bit_floor(most_tx_bytes / (setup.capacity + PoolOptions{}.headroom));
     setup.slots = std::clamp(fitting, SlotRing::smallest, default_ring);
   }
+  const auto least_block = (setup.capacity + block_headers + page - 1) / page * page;
   if (!uri.has("block")) {
-    // A block holds a frame behind half a page of headers at least.
-    setup.block = std::max(setup.block, std::bit_ceil(setup.capacity + page / 2));
+    setup.block = std::max(setup.block, std::bit_ceil(least_block));
     if (!uri.has("blocks")) setup.blocks = std::max<std::size_t>(default_ring_bytes / setup.block, 2);
   }
+  if (setup.block >= least_block) return {};
+  return fail(Error::Kind::usage, setup.attempted, "a block of {} bytes does not hold a frame of {}", setup.block, setup.capacity)
+      .hint("block={} or more, or a smaller frame=", least_block);
 }
 
 Result<void> spread_over_members(PacketPort& port, const PacketChoice& choice, const std::string& attempted) {
@@ -202,7 +206,7 @@ Opened open_packet(Uri& uri, const PortOptions& options) {
   if (!setup.link->ethernet())
     return fail(Error::Kind::device, setup.attempted, "the frames of {} have no Ethernet header", uri.name())
         .hint("an Ethernet interface; `ip link` shows link/ether");
-  choose_sizes(uri, setup);
+  if (auto ok = choose_sizes(uri, setup); !ok) return std::unexpected(ok.error());
   const bool receiving = receives(options.direction), sending = transmits(options.direction);
   if (sending && setup.offload && !choice->bypass_asked) setup.bypass = segments(*setup.link);
 
