@@ -102,11 +102,11 @@ struct Forwarding {
 
     // One frame of `n` slots, by swap or copy. False: there is no room. What is left in `from` is what finish() counts.
     bool add(Slot* from, std::size_t n) noexcept {
-      if (slots + n > free) return false;
       if (!swap && std::any_of(from, from + n, [&](const Slot& s) { return s.length > tx.capacity_; })) {
         ++oversize;
         return true;
       }
+      if (slots + n > free) return false;
       for (std::size_t k = 0; k < n; ++k, ++slots) {
         const auto length = from[k].length;
         const auto flags = from[k].flags;
@@ -167,10 +167,11 @@ struct Forwarding {
   }
 
   static std::size_t chosen(RxBatch& batch, std::span<const std::uint32_t> indices, TxQueue& tx) noexcept {
+    if (batch.empty() || !batch.is_lent()) return 0;
     Filling filling(tx, swaps(*batch.queue_, tx), batch.size_);
     std::size_t went = 0;
     for (const auto i : indices) {
-      if (i >= batch.size_ || batch.first_[i].has(Slot::moved | Slot::dropped)) break;
+      if (!batch.is_frame_start(i) || batch.first_[i].has(Slot::moved | Slot::dropped)) break;
       const std::size_t end = frame_end(batch, i);
       if (end > batch.size_ || !filling.add(batch.first_ + i, end - i)) break;
       for (std::size_t k = i; k < end; ++k)

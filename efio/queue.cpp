@@ -156,7 +156,7 @@ std::size_t RxQueue::finish_slowly(std::size_t n) noexcept {
 }
 
 void RxBatch::drop(std::size_t i, DropReason reason) noexcept {
-  if (i >= size_ || !is_lent() || first_[i].has(Slot::dropped | Slot::moved)) return;
+  if (!is_frame_start(i) || !is_lent() || first_[i].has(Slot::dropped | Slot::moved)) return;
   for (std::size_t k = i; k < size_; ++k) {
     const bool last = !first_[k].has(Slot::more);
     first_[k].flags = static_cast<std::uint16_t>(first_[k].flags | Slot::dropped);
@@ -172,8 +172,7 @@ void RxBatch::drop(std::size_t i, DropReason reason) noexcept {
 }
 
 std::expected<Frame, DropReason> RxBatch::take(std::size_t i) noexcept {
-  if (i >= size_ || !is_lent() || first_[i].has(Slot::dropped | Slot::moved | Slot::more) ||
-      (i > 0 && first_[i - 1].has(Slot::more)))
+  if (!is_frame_start(i) || !is_lent() || first_[i].has(Slot::dropped | Slot::moved | Slot::more))
     return std::unexpected(DropReason::refused);
   Slot& slot = first_[i];
   const auto& pool = queue_->swaps_ ? queue_->pool_ : queue_->spares_;

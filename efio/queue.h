@@ -70,6 +70,7 @@ class EFIO_EXPORT RxBatch {
   RxBatch(RxQueue* queue, Slot* first, std::size_t size) noexcept : queue_(queue), first_(first), size_(size) {}
   // False once the queue has finished these slots by another batch, or was closed.
   bool is_lent() const noexcept;
+  bool is_frame_start(std::size_t i) const noexcept { return i < size_ && (i == 0 || !first_[i - 1].has(Slot::more)); }
 
   RxQueue* queue_ = nullptr;
   Slot* first_ = nullptr;
@@ -409,11 +410,14 @@ inline SlotSum summarize(const Slot* slots, std::size_t n) noexcept {
 }
 
 inline bool RxBatch::is_lent() const noexcept {
-  return first_ == queue_->ring_ + (queue_->head_ & queue_->mask_) && size_ <= queue_->tail_ - queue_->head_;
+  // By position: a batch that lies across the wrap goes on in the ring's second mapping.
+  const auto position = static_cast<std::uint32_t>(first_ - queue_->ring_);
+  return ((position ^ queue_->head_) & queue_->mask_) == 0 && size_ <= queue_->tail_ - queue_->head_;
 }
 
 inline bool TxBatch::is_lent() const noexcept {
-  return first_ == queue_->ring_ + (queue_->tail_ & queue_->mask_) && size_ <= queue_->limit_ - queue_->tail_;
+  const auto position = static_cast<std::uint32_t>(first_ - queue_->ring_);
+  return ((position ^ queue_->tail_) & queue_->mask_) == 0 && size_ <= queue_->limit_ - queue_->tail_;
 }
 
 inline std::size_t RxBatch::finish(std::size_t n) noexcept {

@@ -18,3 +18,5 @@ endfunction()
 
 efio_long_test(engine_contract_test *.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly)
 efio_long_test(engine_contract_netns_test *.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly)
+efio_long_test(queue_model_test)
+efio_long_test(queue_stress_test)
