@@ -18,10 +18,15 @@ int hex_digit(char c) noexcept {
   return -1;
 }
 
+// "%d", where the kernel puts a number into an interface's name, unless it could be a byte.
+bool is_number_mark(std::string_view rest) noexcept {
+  return rest.starts_with("%d") && (rest.size() == 2 || hex_digit(rest[2]) < 0);
+}
+
 std::optional<std::string> decode(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
+    if (text[i] != '%' || is_number_mark(text.substr(i))) {
       out += text[i];
       continue;
     }

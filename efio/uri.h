@@ -2,6 +2,7 @@
 //
 //   packet:eth0?fanout=7      eth0 (no scheme: auto:)      sim:loss=0.001&seed=7@packet:eth0?promisc=on
 //   vale0:a (a netmap name)   pcap:/tmp/a%3Fb.pcap (%XX stands for a byte in the name or a value)
+//   tap:tap%d (stays %d, as no second hexadecimal digit follows)
 #pragma once
 
 #include <chrono>

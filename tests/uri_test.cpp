@@ -56,6 +56,14 @@ TEST(Uri, DecodesPercentInNamesAndValues) {
   EXPECT_EQ(uri->text_option("x"), "&");
 }
 
+TEST(Uri, KeepsTheKernelsNumberMark) {
+  EXPECT_EQ(Uri::parse("tap:tap%d")->name(), "tap%d");
+  EXPECT_EQ(Uri::parse("tap:%dx?ring=128")->name(), "%dx");
+  EXPECT_EQ(Uri::parse("tap:tap%25d")->name(), "tap%d");
+  EXPECT_EQ(Uri::parse("pcap:/tmp/%d0")->name(), "/tmp/\xd0");
+  EXPECT_FALSE(Uri::parse("tap:tap%D").has_value());
+}
+
 TEST(Uri, ColonsAreAllowedInNames) {
   auto uri = Uri::parse("dpdk:0000:3b:00.0");
   ASSERT_TRUE(uri.has_value());

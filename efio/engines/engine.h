@@ -116,6 +116,8 @@ void copy_slot(const Slot& from, Slot& to) noexcept;
 Opened open_pipe(Uri& uri, const PortOptions& options);
 Opened open_packet(Uri& uri, const PortOptions& options);
 Result<void> packet_available();
+Opened open_tap(Uri& uri, const PortOptions& options);
+Result<void> tap_available();
 Opened open_pcap(Uri& uri, const PortOptions& options);
 Opened open_sim(Uri& uri, const PortOptions& options);
 

@@ -81,10 +81,14 @@ void Link::CloseSocket::operator()(nl_sock* socket) const noexcept { nl_socket_f
 
 Link::~Link() = default;
 
+Result<void> check_interface_name(const std::string& name, const std::string& attempted) {
+  if (name.size() <= longest_name) return {};
+  return fail(Error::Kind::usage, attempted, "{} characters are too many for an interface's name", name.size())
+      .hint("at most {}; `ip link` lists them", longest_name);
+}
+
 Result<std::shared_ptr<Link>> Link::open(const std::string& name, const std::string& attempted) {
-  if (name.size() > longest_name)
-    return fail(Error::Kind::usage, attempted, "{} characters are too many for an interface's name", name.size())
-        .hint("at most {}; `ip link` lists them", longest_name);
+  if (auto ok = check_interface_name(name, attempted); !ok) return std::unexpected(ok.error());
   std::shared_ptr<Link> link(new Link);
   link->name_ = name;
 

@@ -27,6 +27,9 @@ struct LinkWait {
   static LinkWait from(Uri& uri);  // settle=, up=
 };
 
+// Errors: usage (longer than the kernel allows).
+Result<void> check_interface_name(const std::string& name, const std::string& attempted);
+
 class Link {
  public:
   // Errors: usage (a name that no interface can have), device (there is none of that name). The link need not be up.

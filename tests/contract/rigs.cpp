@@ -14,6 +14,7 @@ constexpr auto table = std::to_array<RigRow>({
     {"pipe", false, make_pipe_rig},
     {"pcap", false, make_pcap_rig},
     {"packet", true, make_packet_rig},
+    {"tap", true, make_tap_rig},
     {"sim", false, make_sim_rig},
 });
 }  // namespace
