@@ -24,7 +24,8 @@ constexpr std::size_t default_frame = 1920;              // fills a frame of the
 constexpr std::size_t offload_frame = 65536 + 64;        // the largest segment, its Ethernet header and tags
 constexpr std::size_t largest_frame = 256 * 1024 - 128;
 constexpr std::size_t headers = 14 + 8;                  // beside the MTU: Ethernet and two VLAN tags
-constexpr std::size_t default_block = 256 * 1024, offload_block = 1024 * 1024;
+// At low rates a block is handed over each millisecond, so their number is also how long a receiver may be away.
+constexpr std::size_t default_block = 128 * 1024, offload_block = 256 * 1024;
 constexpr std::size_t default_ring_bytes = 16 << 20;
 constexpr std::size_t most_tx_bytes = 16 << 20;          // of a queue's frames, unless ring= asks for more
 constexpr std::size_t block_headers = 256;               // a block's own, and those before a frame
