@@ -336,10 +336,9 @@ class EFIO_EXPORT TxQueue : public Queue {
   // At close: what is still pending counts as dropped (closed).
   virtual void abandon() noexcept;
   static void refresh_slot(Slot& slot, std::uint16_t headroom, std::uint64_t now) noexcept {
-    slot.length = 0;
-    slot.offset = headroom;
-    slot.flags = static_cast<std::uint16_t>(TimeSource::clock);
-    slot.time = now;
+    // One store of what would be four.
+    const std::uint64_t fresh[2] = {Slot::head(0, headroom, static_cast<std::uint16_t>(TimeSource::clock)), now};
+    __builtin_memcpy(reinterpret_cast<std::byte*>(&slot) + Slot::head_at, fresh, sizeof fresh);
   }
 
   std::uint32_t tail_ = 0;     // behind the newest committed slot
@@ -397,16 +396,29 @@ inline void Queue::reclaim_inner(TxQueue& inner) noexcept {
 // --- what runs per packet ---
 
 inline SlotSum summarize(const Slot* slots, std::size_t n) noexcept {
-  // The first 16 bytes of a slot as four lanes: two of the pointer, the length, offset and flags.
-  using Lanes = std::uint32_t __attribute__((vector_size(16)));
-  Lanes sum = {}, any = {};
-  for (std::size_t i = 0; i < n; ++i) {
-    Lanes lanes;
-    __builtin_memcpy(&lanes, slots + i, sizeof lanes);
-    sum += lanes;
-    any |= lanes;
+  // Length, offset and flags of a slot as one number; two sums, so that neither waits for the other.
+  const auto head = [slots](std::size_t i) {
+    std::uint64_t value;
+    __builtin_memcpy(&value, reinterpret_cast<const std::byte*>(slots + i) + Slot::head_at, sizeof value);
+    return value;
+  };
+  constexpr std::size_t most = 8192;  // of the longest frames: their lengths fill 32 bits
+  if (n > most) [[unlikely]] {
+    const SlotSum front = summarize(slots, most), back = summarize(slots + most, n - most);
+    return {front.bytes + back.bytes, static_cast<std::uint16_t>(front.flags | back.flags)};
   }
-  return {sum[2], static_cast<std::uint16_t>(any[3] >> 16)};
+  std::uint64_t sum[2] = {}, any[2] = {};
+  std::size_t i = 0;
+  for (; i + 2 <= n; i += 2) {
+    const std::uint64_t first = head(i), second = head(i + 1);
+    sum[0] += first, sum[1] += second;
+    any[0] |= first, any[1] |= second;
+  }
+  if (i < n) sum[0] += head(i), any[0] |= head(i);
+  if constexpr (std::endian::native == std::endian::little)
+    return {(sum[0] + sum[1]) & UINT32_MAX, static_cast<std::uint16_t>((any[0] | any[1]) >> 48)};
+  else
+    return {(sum[0] + sum[1]) >> 32, static_cast<std::uint16_t>(any[0] | any[1])};
 }
 
 inline bool RxBatch::is_lent() const noexcept {

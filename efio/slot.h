@@ -1,6 +1,7 @@
 // A slot: 32 bytes that lend one frame, or one fragment of it. Swapping two slots is how frames move without a copy.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -27,6 +28,15 @@ struct alignas(32) Slot {
   static constexpr std::uint16_t dropped = 0x0020;   // given up with a reason; already counted
   static constexpr std::uint16_t metadata = 0x0040;  // the first 32 bytes of the headroom hold a Metadata
   static constexpr std::uint16_t marks = more | moved | dropped;
+
+  // Length, offset and flags are eight bytes, which hot loops read and write as one number.
+  static constexpr std::size_t head_at = 8;
+  static constexpr std::uint64_t head(std::uint32_t length, std::uint16_t offset, std::uint16_t flags) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+      return std::uint64_t{flags} << 48 | std::uint64_t{offset} << 32 | length;
+    else
+      return std::uint64_t{length} << 32 | std::uint64_t{offset} << 16 | flags;
+  }
 
   // The data. Valid until the slot is finished (receive), committed (claim) or handed to `forward`.
   std::span<std::byte> bytes() const noexcept { return {buffer + offset, length}; }
@@ -57,6 +67,8 @@ struct alignas(32) Slot {
   }
 };
 static_assert(sizeof(Slot) == 32);
+static_assert(offsetof(Slot, length) == Slot::head_at && offsetof(Slot, offset) == Slot::head_at + 4 &&
+              offsetof(Slot, flags) == Slot::head_at + 6 && offsetof(Slot, time) == Slot::head_at + 8);
 
 // What few frames need: offloads in the terms of virtio-net, VLAN and hash. Lies in the first 32 bytes of the headroom
 // while Slot::metadata is set.

@@ -96,6 +96,33 @@ TEST(Sequences, AgreeWithAModelThatRemembersEverything) {
       }
 }
 
+// Batches take a shorter way than single frames; both judge alike, also where numbers and streams wrap.
+TEST(Sequences, ManyAtOnceAreJudgedLikeOneByOne) {
+  std::mt19937_64 random(11);
+  for (int round = 0; round < 200; ++round) {
+    const auto base = round % 2 == 0 ? 0 : Tag::sequence_mask - 700;
+    std::vector<std::uint64_t> names;
+    std::uint64_t next[3] = {base, base, base};
+    while (names.size() < 3000) {
+      const auto stream = random() % 3;
+      for (auto run = random() % 100; run > 0; --run) {
+        const auto name = Tag::name(static_cast<std::uint16_t>(65533 + stream), next[stream]++ & Tag::sequence_mask);
+        if (random() % 50 != 0) names.push_back(name);
+        if (random() % 80 == 0) names.push_back(name);
+        if (names.size() > 2 && random() % 90 == 0) std::swap(names.back(), names[names.size() - 2]);
+      }
+    }
+    Sequences one(Sequences::Start::first_seen), many(Sequences::Start::first_seen);
+    for (const auto name : names) one.see(name);
+    for (std::size_t i = 0; i < names.size();) {
+      const auto n = std::min<std::size_t>(1 + random() % 64, names.size() - i);
+      many.see_all(&names[i], n);
+      i += n;
+    }
+    expect_same(one.counts(), many.counts());
+  }
+}
+
 TEST(Sequences, GapsLongerThanTheWindowAreLostWhole) {
   Sequences sequences(Sequences::Start::zero);
   sequences.see(3, 0);

@@ -104,7 +104,7 @@ void Checker::check(const RxBatch& batch) noexcept {
   for (std::size_t i = 0; i < n;) {
     if (quick_way && !continued_ && slots[i].length == smallest_frame) [[likely]] {
       const std::size_t found = check_short(slots + i, std::min(n - i, std::size(names_)), names_);
-      for (std::size_t k = 0; k < found; ++k) sequences_.see(names_[k]);
+      sequences_.see_all(names_, found);
       quick += found;
       i += found;
       if (found > 0) continue;

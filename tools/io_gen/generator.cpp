@@ -101,6 +101,12 @@ void Generator::choose_names(std::size_t n) noexcept {
   const std::uint32_t* const chosen = chosen_;
   std::uint64_t* const names = names_;
   const std::uint16_t base = stream_base_;
+  if (flow_count_ == 1 && !long_sequences) {  // one number after the other, without the way through memory
+    const std::uint64_t first = Tag::name(base, flows[0].next);
+    for (std::size_t i = 0; i < n; ++i) names[i] = first + i;
+    flows[0].next += static_cast<std::uint32_t>(n);
+    return;
+  }
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t index = chosen[i] % Tag::streams;
     const std::uint32_t low = flows[index].next++;
@@ -159,8 +165,6 @@ void Generator::fill_any(Slot* slots, std::size_t n, std::uint64_t time) noexcep
 void Generator::fill(const TxBatch& batch) noexcept {
   const std::size_t n = batch.size();
   if (n == 0) return;
-  // Frames that another processor has read last come back all at once instead of one after the other.
-  for (const Slot& slot : batch) __builtin_prefetch(slot.buffer + slot.offset, 1);
   choose_flows(n);
   made_ += n;
   if (made_ > UINT32_MAX)

@@ -34,6 +34,22 @@ class Sequences {
     else
       see_slowly(static_cast<std::uint16_t>(name >> 48), name & Tag::sequence_mask);
   }
+  // Many, in the order in which they came. Neighbours of one stream are told by looking at each other, not at the table.
+  void see_all(const std::uint64_t* names, std::size_t n) noexcept {
+    for (std::size_t i = 0; i < n;) {
+      const std::uint64_t first = names[i];
+      std::uint64_t& next = next_[first >> 48];
+      if (next != first) [[unlikely]] {
+        see_slowly(static_cast<std::uint16_t>(first >> 48), first & Tag::sequence_mask);
+        ++i;
+        continue;
+      }
+      std::size_t run = 1;
+      while (i + run < n && names[i + run] == first + run && (names[i + run] & Tag::sequence_mask) != 0) ++run;
+      next = first + run;
+      i += run;
+    }
+  }
   void see(std::uint16_t stream, std::uint64_t sequence) noexcept { see(Tag::name(stream, sequence)); }
 
   // The sender is known to have used every number of this stream below `end`: what is missing at the end is lost.
