@@ -207,6 +207,19 @@ void read_traffic(Reader& read, const Words& w, Options& options) {
   read.also(traffic.check());
 }
 
+// What a second process must be told to make the same frames.
+std::vector<std::string> traffic_words(const Words& w) {
+  const std::pair<const char*, const std::string&> given[] = {
+      {"--size", w.size},       {"--seed", w.seed},       {"--proto", w.proto}, {"--src", w.src},
+      {"--dst", w.dst},         {"--sport", w.sport},     {"--dport", w.dport}, {"--src-mac", w.src_mac},
+      {"--dst-mac", w.dst_mac}, {"--vlan", w.vlan},       {"--batch", w.batch}, {"--stream-base", w.stream_base}};
+  std::vector<std::string> words;
+  for (const auto& [option, value] : given)
+    if (!value.empty()) words.push_back(fmt::format("{}={}", option, value));
+  if (w.no_tag) words.emplace_back("--no-tag");
+  return words;
+}
+
 std::chrono::nanoseconds read_duration(Reader& read, const std::string& word, std::chrono::nanoseconds otherwise) {
   if (word.empty()) return otherwise;
   const auto time = parse_duration(word);
@@ -232,6 +245,7 @@ Result<Options> make_options(const Words& w, Command command) {
   options.threads = w.threads;
   options.verify = command == Command::rx ? w.verify : !w.no_verify;
   options.write = w.write;
+  if (command == Command::table) options.traffic_words = traffic_words(w);
   options.json = w.json;
   options.say_ready = w.say_ready;
   options.expect.sent = read.optional_number("--expect-sent", w.expect_sent);

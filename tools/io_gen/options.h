@@ -27,6 +27,7 @@ struct Options {
   std::string tx_port, rx_port;  // for table: "pipe:" or empty: in memory
   Traffic traffic;
   bool src_mac_given = false, dst_mac_given = false;
+  std::vector<std::string> traffic_words;  // of table: its options about frames, but --flows and --order, as given
   Rate rate;
   std::uint64_t count = UINT64_MAX;      // frames
   std::chrono::nanoseconds duration{0};  // 0: no limit; of table: a cell's

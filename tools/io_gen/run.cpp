@@ -3,22 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
-#include <functional>
-#include <optional>
 #include <thread>
 
 #include "efio/clock.h"
 #include "efio/fail.h"
-#include "efio/poller.h"
 #include "tools/common/cpus.h"
 #include "tools/common/exit_code.h"
-#include "tools/common/stop.h"
 #include "tools/io_gen/ports.h"
-#include "tools/io_gen/receiver.h"
-#include "tools/io_gen/report.h"
-#include "tools/io_gen/sender.h"
 
 namespace efio::io_gen {
 
@@ -34,53 +26,7 @@ constexpr std::uint64_t busy_ns = 20'000;  // look so long before sleeping
 
 double seconds_between(std::uint64_t from, std::uint64_t to) { return static_cast<double>(to - from) / 1e9; }
 
-// One run from the open ports to the last count.
-class Run {
- public:
-  explicit Run(const Options& options) : options_(options) {}
-
-  // Errors: whatever keeps the run from starting.
-  Result<void> prepare();
-  void perform();
-  // Exit code.
-  int report();
-
- private:
-  using Work = Result<void> (Run::*)();
-
-  Result<void> send();
-  Result<void> receive();
-  Result<void> both_in_turn();
-  void finish_sending();
-  void receive_rest();
-  Result<Poller> rx_poller();
-  void watch(std::uint64_t start);
-  void live(std::uint64_t start);
-  void judge_sequence();
-  void collect(Result<void> result);
-  void collect_errors();
-
-  bool sends() const { return options_.command != Command::rx; }
-  bool receives() const { return options_.command != Command::tx; }
-
-  const Options& options_;
-  tools::Stop stop_;
-  std::optional<tools::SignalGuard> signals_;
-  std::atomic<unsigned> working_{0};
-  std::atomic<bool> sent_all_{false};
-
-  std::optional<Port> tx_port_, rx_port_, copy_port_;
-  std::optional<Generator> generator_;
-  std::optional<Checker> checker_;
-  std::optional<Sender> sender_;
-  std::optional<Receiver> receiver_;
-
-  std::uint64_t send_start_ = 0, send_end_ = 0;
-  std::optional<TxStats> tx_before_;
-  std::optional<RxStats> rx_before_;
-  std::uint64_t live_before_ = 0;
-  Outcome outcome_;
-};
+}  // namespace
 
 Result<void> Run::prepare() {
   if (auto ok = tools::check_cpus(options_.cpus); !ok) return ok;
@@ -255,7 +201,7 @@ void Run::perform() {
   outcome_.elapsed = seconds_between(start, Clock::monotonic());
   for (auto& result : results) collect(std::move(result));
   collect_errors();
-  judge_sequence();
+  judge();
 }
 
 // Each error once: what a queue failed of may be what closing fails of, too.
@@ -276,16 +222,14 @@ void Run::collect_errors() {
   }
 }
 
-void Run::judge_sequence() {
-  if (!checker_) return;
-  if (generator_ && options_.traffic.tag)
-    for (std::size_t i = 0; i < generator_->streams(); ++i)
-      checker_->sequences().expect_until(generator_->stream(i), generator_->next_sequence(i));
-  outcome_.sequence = checker_->sequences().counts();
-}
-
-int Run::report() {
+void Run::judge() {
   Outcome& o = outcome_;
+  if (checker_) {
+    if (generator_ && options_.traffic.tag)
+      for (std::size_t i = 0; i < generator_->streams(); ++i)
+        checker_->sequences().expect_until(generator_->stream(i), generator_->next_sequence(i));
+    o.sequence = checker_->sequences().counts();
+  }
   if (tx_port_) {
     const auto tx = tx_port_->stats().tx;
     o.tx_port = &*tx_port_;
@@ -299,7 +243,10 @@ int Run::report() {
     o.rx = {rx.delivered, rx.bytes, seconds_between(receiver_->first(), receiver_->newest())};
   }
   if (copy_port_) o.copy_port = &*copy_port_;
+}
 
+int Run::report() {
+  const Outcome& o = outcome_;
   const auto text = options_.json ? report_json(o).dump() + "\n" : report_text(o);
   std::fwrite(text.data(), 1, text.size(), stdout);
   int code = tools::exit_done;
@@ -311,8 +258,6 @@ int Run::report() {
   if (auto written = tools::finish_output(); !written) code = tools::complain("io_gen", written.error());
   return code;
 }
-
-}  // namespace
 
 int run(const Options& options) {
   Run run(options);

@@ -1,0 +1,36 @@
+"""`io_gen table --tx A --rx B`: every cell is filled, by frames that the kernel has seen, and a second process's rate stands
+beside ours where it does the other half."""
+import json
+import os
+import subprocess
+
+from namespaces import veth_pair
+from skip import require_root
+
+io_gen = os.path.join(os.environ["EFIO_BIN_DIR"], "io_gen")
+
+require_root()
+with veth_pair() as (a, b):
+    # Both ends in one namespace: one process opens both.
+    subprocess.run(["ip", "-n", b.name, "link", "set", b.device, "netns", a.name], check=True)
+    a.run("sysctl", "-q", f"net.ipv6.conf.{b.device}.disable_ipv6=1", check=True)
+    a.run("ip", "link", "set", b.device, "up", check=True)
+    words = ["table", "--tx", f"packet:{a.device}", "--rx", f"packet:{b.device}", "--duration", "300ms"]
+    before = a.count("tx")
+    ended = a.run(io_gen, *words, "--json")
+    assert ended.returncode == 0, ended
+    told = json.loads(ended.stdout)
+    rows = told["table"]
+    assert len(rows) == 8, ended.stdout
+    checked = 0
+    for row in rows:
+        assert row["pps"] > 1000 and row["packets"] > 0 and row["clean"], row
+        # With a second process: at its own rate, which is the kernel's to decide.
+        assert ("other_process_pps" in row) == (row["row"] in ("rx_only", "tx_only")), row
+        checked += row["packets"]
+    assert a.count("tx") - before >= checked, "more frames counted than the kernel sent"
+
+    text = a.run(io_gen, *words)
+    assert text.returncode == 0 and "both, two threads" in text.stdout and "(" in text.stdout, text
+    gone = a.run(io_gen, "table", "--tx", f"packet:{a.device}", "--rx", "packet:nosuch")
+    assert gone.returncode == 3 and gone.stderr.count("\n") == 1 and "nosuch" in gone.stderr, gone
