@@ -1,22 +1,14 @@
 // pcap: capture files. Receiving reads one, sending writes one; standard input and output are named "-".
-//
-// Reading goes through read() into a buffer that stays in the cache, not through a mapping: it costs one copy more, and
-// nothing less is seen of a file that shrinks meanwhile than its end, where a mapping would end the program by SIGBUS.
-// Pipes and FIFOs are read the same way, as far as they have something.
-#include <fcntl.h>
 #include <pcap/pcap.h>
-#include <poll.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "efio/capture_writer.h"
-#include "efio/descriptor.h"
 #include "efio/engines/capture_parser.h"
+#include "efio/engines/capture_source.h"
 #include "efio/engines/engine.h"
 #include "efio/fail.h"
 #include "efio/text.h"
@@ -27,9 +19,8 @@ namespace {
 
 constexpr std::uint64_t default_ring = 256;  // a file has no bursts to absorb: small, so that frames stay in the cache
 constexpr std::uint64_t default_frame = 1920;
-constexpr std::uint32_t shortest = 14;     // an Ethernet header
+constexpr std::uint32_t shortest = 14;  // an Ethernet header
 constexpr std::uint32_t longest = CaptureParser::largest_record;
-constexpr std::size_t read_size = 256 * 1024;
 constexpr double slowest = 0.001, fastest = 1e6;
 
 // --- reading ---
@@ -38,80 +29,6 @@ std::string link_type_name(std::uint16_t type) {
   const char* name = ::pcap_datalink_val_to_name(type);
   return name == nullptr ? fmt::format("{}", type) : fmt::format("{} ({})", type, name);
 }
-
-// A file or pipe, through a buffer.
-class CaptureSource {
- public:
-  enum class Filled : std::uint8_t { data, nothing, end, failed };
-
-  static Result<CaptureSource> open(const std::string& path, const std::string& attempted) {
-    CaptureSource source;
-    source.fd_ = Fd(path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
-                                : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!source.fd_) return fail(errno, "{}", attempted);
-    struct stat about {};
-    if (::fstat(source.fd_.get(), &about) != 0) return fail(errno, "{}", attempted);
-    if (S_ISDIR(about.st_mode)) return fail(EISDIR, "{}", attempted);
-    source.stream_ = S_ISFIFO(about.st_mode) || S_ISSOCK(about.st_mode) || ::isatty(source.fd_.get()) == 1;
-    source.grow(read_size);
-    return source;
-  }
-
-  const std::byte*& at() noexcept { return at_; }
-  const std::byte* end() const noexcept { return end_; }
-  int fd() const noexcept { return fd_.get(); }
-  bool is_stream() const noexcept { return stream_; }
-  std::size_t bytes() const noexcept { return capacity_; }
-
-  // Reads more behind what is left, so that `wanted` bytes from at() on can be there sooner or later. Never waits for a pipe.
-  Filled fill(std::size_t wanted) noexcept {
-    const auto left = static_cast<std::size_t>(end_ - at_);
-    if (wanted > capacity_ && !grow(wanted + read_size)) return Filled::failed;
-    std::memmove(buffer_.get(), at_, left);
-    at_ = buffer_.get();
-    end_ = at_ + left;
-    if (stream_) {
-      pollfd look{.fd = fd_.get(), .events = POLLIN, .revents = 0};
-      if (::poll(&look, 1, 0) <= 0) return Filled::nothing;
-    }
-    for (;;) {
-      const auto got = ::read(fd_.get(), buffer_.get() + left, capacity_ - left);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0 && errno == EAGAIN) return Filled::nothing;
-      if (got < 0) return Filled::failed;
-      end_ += got;
-      return got == 0 ? Filled::end : Filled::data;
-    }
-  }
-
-  bool rewind() noexcept {
-    at_ = end_ = buffer_.get();
-    return ::lseek(fd_.get(), 0, SEEK_SET) == 0;
-  }
-
- private:
-  bool grow(std::size_t size) noexcept {
-    std::unique_ptr<std::byte[]> larger(new (std::nothrow) std::byte[size]);
-    if (!larger) {
-      errno = ENOMEM;
-      return false;
-    }
-    const auto left = static_cast<std::size_t>(end_ - at_);
-    if (left > 0) std::memcpy(larger.get(), at_, left);
-    buffer_ = std::move(larger);
-    capacity_ = size;
-    at_ = buffer_.get();
-    end_ = at_ + left;
-    return true;
-  }
-
-  Fd fd_;
-  bool stream_ = false;
-  std::unique_ptr<std::byte[]> buffer_;
-  std::size_t capacity_ = 0;
-  const std::byte* at_ = nullptr;
-  const std::byte* end_ = nullptr;
-};
 
 // When a frame is due: the recorded gaps, divided by a factor. Frames whose time goes backwards, or that have none, are
 // due at once.
