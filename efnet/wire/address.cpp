@@ -89,10 +89,11 @@ std::optional<AddressRange<Address>> AddressRange<Address>::parse(std::string_vi
   return AddressRange{*first, *last};
 }
 
-template struct Prefix<Ipv4Address>;
-template struct Prefix<Ipv6Address>;
-template struct AddressRange<Ipv4Address>;
-template struct AddressRange<Ipv6Address>;
+// The attribute of parse() alone does not reach instantiations over types that are hidden themselves.
+template struct EFIO_EXPORT Prefix<Ipv4Address>;
+template struct EFIO_EXPORT Prefix<Ipv6Address>;
+template struct EFIO_EXPORT AddressRange<Ipv4Address>;
+template struct EFIO_EXPORT AddressRange<Ipv6Address>;
 
 std::optional<PortRange> PortRange::parse(std::string_view text) noexcept {
   const std::size_t dash = text.find('-');
