@@ -20,13 +20,13 @@ namespace efio {
 
 namespace {
 
-// A request with room for `tail` bytes of its array, all zero.
+// A request with room for `tail` bytes of its array, all zero. Plain data whose life begins with the words'.
 template <class Request>
 class Message {
  public:
   explicit Message(std::uint32_t command, std::size_t tail = 0)
       : words_((sizeof(Request) + tail + sizeof(std::uint64_t) - 1) / sizeof(std::uint64_t)),
-        request_(new (words_.data()) Request{}) {
+        request_(reinterpret_cast<Request*>(words_.data())) {
     request_->cmd = command;
   }
   Request* operator->() noexcept { return request_; }
