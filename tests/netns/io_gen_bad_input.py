@@ -44,6 +44,7 @@ def words_that_are_wrong():
     check(usage, ["nonsense"], "nonsense", "tx, rx, both or table")
     check(usage, ["tx"], "PORT")
     check(usage, ["both", "pipe:x"], "RXPORT")
+    check(usage, ["both", "pipe:x", "pipe:x", ""], "empty word")
     check(usage, [*tx, "--bogus"], "--bogus", "--help")
     check(usage, [*tx, "--count"], "--count")
     check(usage, ["both", "pipe:x", "pipe:x", "--threads", 3], "--threads", "3")

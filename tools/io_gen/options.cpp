@@ -1,6 +1,7 @@
 #include "tools/io_gen/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 
 #include "efio/fail.h"
@@ -270,6 +271,9 @@ Result<std::optional<Options>> parse_options(int count, const char* const* argum
   tools::add_help(app);
   Words words;
   const Commands commands = add_commands(app, words);
+  // CLI11 2.1 never comes back from an empty word that no option takes.
+  if (std::any_of(arguments, arguments + count, [](const char* word) { return *word == '\0'; }))
+    return fail(Error::Kind::usage, "command line", "there is an empty word").hint("is a variable of the shell empty?");
   // CLI11 says of an unknown command only that one is required.
   if (count > 1 && arguments[1][0] != '-' && !is_command(app, arguments[1]))
     return fail(Error::Kind::usage, "command line", "there is no command {}", arguments[1])
