@@ -3,17 +3,12 @@
 //   bare_loops send IF SECONDS            sendmmsg of 64 with qdisc bypass
 //   bare_loops receive IF SECONDS         TPACKET_V3, poll when empty
 //   bare_loops forward IF SECONDS IF2     the two together, from the receive ring
-//   bare_loops tap-write IF SECONDS       one write() a frame, into a TAP device that it makes
-//   bare_loops tap-read IF SECONDS        one read() a frame
 //
 // Prints frames a second between the first and the last frame. 60-byte UDP frames to 02:02:02:02:02:77.
-#include <fcntl.h>
 #include <linux/if_packet.h>
-#include <linux/if_tun.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -158,40 +153,14 @@ int receive(const char* interface, double seconds, const char* to) {
   return meter.report();
 }
 
-int tap(const char* interface, double seconds, bool write) {
-  const int fd = ::open("/dev/net/tun", O_RDWR | O_NONBLOCK);
-  ifreq request{};
-  std::strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
-  request.ifr_flags = IFF_TAP | IFF_NO_PI;
-  if (fd < 0 || ::ioctl(fd, TUNSETIFF, &request) != 0) die("TUNSETIFF");
-  const std::string up = "ip link set " + std::string(interface) + " up";
-  if (std::system(up.c_str()) != 0) die(up.c_str());
-  auto frame = example_frame();
-  std::array<unsigned char, 2048> buffer{};
-  Meter meter(seconds);
-  while (meter.running()) {
-    std::size_t n = 0;
-    if (write) {
-      for (int i = 0; i < 256; ++i) n += ::write(fd, frame.data(), frame.size()) > 0 ? 1U : 0U;
-    } else {
-      while (n < 256 && ::read(fd, buffer.data(), buffer.size()) > 0) ++n;
-      pollfd wait = {fd, POLLIN, 0};
-      if (n == 0) ::poll(&wait, 1, 10);
-    }
-    if (n > 0) meter.add(n);
-  }
-  return meter.report();
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 4) return std::fputs("usage: bare_loops send|receive|forward|tap-write|tap-read IF SECONDS [IF2]\n", stderr), 2;
+  if (argc < 4) return std::fputs("usage: bare_loops send|receive|forward IF SECONDS [IF2]\n", stderr), 2;
   const std::string mode = argv[1];
   const double seconds = std::atof(argv[3]);
   if (mode == "send") return send(argv[2], seconds);
   if (mode == "receive") return receive(argv[2], seconds, nullptr);
   if (mode == "forward" && argc > 4) return receive(argv[2], seconds, argv[4]);
-  if (mode == "tap-write" || mode == "tap-read") return tap(argv[2], seconds, mode == "tap-write");
   return 2;
 }
