@@ -94,7 +94,7 @@ def ports_that_are_not_there():
     for words in (["tx", "{}", "--count", 1], ["rx", "{}", "--count", 1], ["both", "pipe:x", "{}", "--count", 1]):
         def call(uri):
             return [uri if word == "{}" else word for word in words]
-        check(usage, call(""), "port name")
+        check(usage, call(""), "empty word")
         check(usage, call("nosuch:x"), "nosuch", "pipe")
         check(usage, call("pipe:x?colour=red"), "colour")
         check(usage, call("pipe:x?ring=0"), "ring=0")
