@@ -2,7 +2,7 @@
 # consumer nothing more: efioConfig.cmake and efio.pc are filled from these two lists.
 find_package(PkgConfig REQUIRED)
 find_package(fmt REQUIRED)
-set(EFIO_PKG_MODULES libpcap libnl-route-3.0)
+set(EFIO_PKG_MODULES libpcap libnl-route-3.0 libbpf)
 set(EFIO_PC_LIBS_PRIVATE -lfmt)
 
 set(EFIO_PRIVATE_LIBRARIES fmt::fmt)

@@ -23,7 +23,7 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libefio-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SHLIBDEPS OFF)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
-  "libefio${PROJECT_VERSION_MAJOR} (= ${PROJECT_VERSION}-1), libfmt-dev, libpcap-dev, libnl-route-3-dev")
+  "libefio${PROJECT_VERSION_MAJOR} (= ${PROJECT_VERSION}-1), libfmt-dev, libpcap-dev, libnl-route-3-dev, libbpf-dev")
 set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "${PROJECT_DESCRIPTION} (headers, static libraries)")
 
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME efio-tools)

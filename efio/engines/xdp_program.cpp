@@ -1,0 +1,285 @@
+// An XDP program is attached through a bpf link: a descriptor that holds the attachment. When its last copy is closed,
+// also by SIGKILL, the kernel detaches the program, so that nothing is left behind. While it lives nobody else can attach
+// or replace a program (EBUSY), and neither can we where another is: through a link, or through netlink as `ip link set …
+// xdp` does, which stays until it is taken off. A link may put another program in its own place at any time. When the
+// interface is deleted the link stays, without one.
+#include "efio/engines/xdp_program.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/if_link.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "efio/engines/xdp_kernel.h"
+#include "efio/fail.h"
+#include "efio_xdp_kernel.skel.h"
+
+namespace efio {
+
+namespace {
+
+constexpr std::size_t most_log = 4096;  // of libbpf's complaints, for an error
+
+// libbpf prints its complaints unless told otherwise, for the whole process: they are caught while we call it.
+class QuietLibbpf {
+ public:
+  QuietLibbpf() : before_(libbpf_set_print(keep)) { said().clear(); }
+  ~QuietLibbpf() { libbpf_set_print(before_); }
+  QuietLibbpf(const QuietLibbpf&) = delete;
+  QuietLibbpf& operator=(const QuietLibbpf&) = delete;
+
+  // The last line that it said.
+  static std::string last_line() {
+    std::string text = said();
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    const auto line = text.rfind('\n');
+    return line == std::string::npos ? text : text.substr(line + 1);
+  }
+
+ private:
+  static std::string& said() {
+    thread_local std::string text;
+    return text;
+  }
+  [[gnu::format(printf, 2, 0)]] static int keep(libbpf_print_level level, const char* format, va_list arguments) {
+    if (level != LIBBPF_WARN) return 0;
+    std::array<char, 512> line;
+    const int length = std::vsnprintf(line.data(), line.size(), format, arguments);
+    if (length > 0 && said().size() < most_log) said() += line.data();
+    return length;
+  }
+  libbpf_print_fn_t before_;
+};
+
+struct DestroySkeleton {
+  void operator()(efio_xdp_kernel* skeleton) const noexcept { efio_xdp_kernel__destroy(skeleton); }
+};
+using Skeleton = std::unique_ptr<efio_xdp_kernel, DestroySkeleton>;
+
+Fd copy_of(int descriptor) { return Fd(descriptor < 0 ? -1 : ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0)); }
+
+std::string privilege_hint() {
+  return "run as root, or `sudo setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM`";
+}
+
+// "name, pid 17" of a process that holds the program or its link, as far as /proc lets us see.
+std::string holder_of(std::uint32_t program) {
+  const auto wanted = fmt::format("prog_id:\t{}", program);
+  std::error_code error;
+  for (const auto& process : std::filesystem::directory_iterator("/proc", error)) {
+    const auto pid = process.path().filename().string();
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    for (const auto& entry : std::filesystem::directory_iterator(process.path() / "fdinfo", error)) {
+      std::ifstream file(entry.path());
+      for (std::string line; std::getline(file, line);) {
+        if (line != wanted) continue;
+        std::string command;
+        std::getline(std::ifstream(process.path() / "comm"), command);
+        return fmt::format("{}, pid {}", command, pid);
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view name(XdpAttach attach) noexcept {
+  switch (attach) {
+    case XdpAttach::native: return "native";
+    case XdpAttach::generic: return "generic";
+    case XdpAttach::automatic: break;
+  }
+  return "auto";
+}
+
+std::string xdp_occupant(int interface) {
+  bpf_xdp_query_opts found{};
+  found.sz = sizeof found;
+  if (bpf_xdp_query(interface, 0, &found) != 0) return {};
+  std::uint32_t id = found.prog_id;
+  for (const auto other : {found.drv_prog_id, found.skb_prog_id, found.hw_prog_id})
+    if (id == 0) id = other;
+  if (id == 0) return {};
+  std::string title = fmt::format("program {}", id);
+  if (const Fd program(bpf_prog_get_fd_by_id(id)); program) {  // wants CAP_SYS_ADMIN
+    bpf_prog_info info{};
+    std::uint32_t size = sizeof info;
+    if (bpf_obj_get_info_by_fd(program.get(), &info, &size) == 0 && info.name[0] != 0)
+      title += fmt::format(" ({})", info.name);
+  }
+  const auto holder = holder_of(id);
+  return holder.empty() ? title : title + " of " + holder;
+}
+
+// An interface, whatever becomes of its name; numbers are given once a namespace.
+struct XdpProgram::Key {
+  std::uint64_t network_namespace = 0;
+  int interface = 0;
+  auto operator<=>(const Key&) const = default;
+};
+
+// The programs of this process. An entry lives until its program is detached, so that nobody finds the device occupied
+// by what is just going.
+class XdpProgram::Registry {
+ public:
+  static Registry& get() {
+    static Registry* registry = new Registry;  // ports may outlive static objects
+    return *registry;
+  }
+
+  template <class Make>
+  Result<std::shared_ptr<XdpProgram>> find_or_make(const Key& key, Make&& make) {
+    std::shared_ptr<XdpProgram> program;  // before the lock, which its end takes too
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      const auto found = programs_.find(key);
+      if (found == programs_.end()) break;
+      if (program = found->second.lock(); program) {
+        if (program->attached()) return program;
+        programs_.erase(found);  // the interface was deleted, and its number is another's
+        break;
+      }
+      gone_.wait(lock);
+    }
+    Result<std::unique_ptr<XdpProgram>> made = make();
+    if (!made) return std::unexpected(made.error());
+    const std::shared_ptr<XdpProgram> fresh(made->release(), [this, key](XdpProgram* last) { forget(key, last); });
+    programs_[key] = fresh;
+    return fresh;
+  }
+
+  std::mutex& mutex() noexcept { return mutex_; }
+
+ private:
+  void forget(const Key& key, XdpProgram* last) {
+    const std::scoped_lock lock(mutex_);
+    delete last;
+    if (const auto found = programs_.find(key); found != programs_.end() && found->second.expired()) programs_.erase(found);
+    gone_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable gone_;
+  std::map<Key, std::weak_ptr<XdpProgram>> programs_;
+};
+
+Result<std::shared_ptr<XdpProgram>> XdpProgram::attach(const Link& link, const Wish& wish, const std::string& attempted) {
+  struct stat here {};
+  if (::stat("/proc/thread-self/ns/net", &here) != 0) return fail(errno, "{}: network namespace", attempted);
+  auto& registry = Registry::get();
+  auto program = registry.find_or_make({here.st_ino, link.index()}, [&]() -> Result<std::unique_ptr<XdpProgram>> {
+    std::unique_ptr<XdpProgram> made(new XdpProgram);
+    if (auto ok = made->load(attempted); !ok) return std::unexpected(ok.error());
+    if (auto ok = made->attach_to(link, wish, attempted); !ok) return std::unexpected(ok.error());
+    return made;
+  });
+  if (!program) return program;
+  const std::scoped_lock lock(registry.mutex());
+  if (auto ok = (*program)->adjust(wish, attempted); !ok) return std::unexpected(ok.error());
+  return program;
+}
+
+Result<void> XdpProgram::load(const std::string& attempted) {
+  const QuietLibbpf quiet;
+  int error = 0;
+  // A kernel that knows nothing of fragments gets the plain program alone.
+  for (const bool fragments : {true, false}) {
+    const Skeleton skeleton(efio_xdp_kernel__open());
+    if (!skeleton) return fail(errno, "{}: XDP program", attempted);
+    bpf_program__set_autoload(skeleton->progs.efio_xdp_frags, fragments);
+    error = -efio_xdp_kernel__load(skeleton.get());
+    if (error == EPERM) break;
+    if (error != 0) continue;
+    plain_ = copy_of(bpf_program__fd(skeleton->progs.efio_xdp));
+    if (fragments) with_fragments_ = copy_of(bpf_program__fd(skeleton->progs.efio_xdp_frags));
+    sockets_ = copy_of(bpf_map__fd(skeleton->maps.efio_sockets));
+    if (!plain_ || !sockets_) return fail(errno, "{}: XDP program", attempted);
+    return {};
+  }
+  if (error == EPERM)
+    return fail(Error::Kind::permission, attempted, "loading an XDP program needs CAP_BPF and CAP_NET_ADMIN")
+        .hint("{}", privilege_hint());
+  return fail(Error::Kind::unavailable, attempted, "the kernel does not load our XDP program: {} ({})",
+              describe_os_error(error), QuietLibbpf::last_line())
+      .hint("Linux 5.18 or later; packet: needs none");
+}
+
+Result<void> XdpProgram::attach_to(const Link& link, const Wish& wish, const std::string& attempted) {
+  device_ = link.name();
+  if (wish.fragments && !with_fragments_)
+    return fail(Error::Kind::unavailable, attempted, "this kernel gives XDP no frame of several fragments").hint("Linux 5.18 or later");
+  const auto& program = wish.fragments ? with_fragments_ : plain_;
+  std::vector<XdpAttach> ways{wish.attach};
+  if (wish.attach == XdpAttach::automatic) ways = {XdpAttach::native, XdpAttach::generic};
+  int error = 0;
+  for (const auto way : ways) {
+    bpf_link_create_opts options{};
+    options.sz = sizeof options;
+    options.flags = way == XdpAttach::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+    link_ = Fd(bpf_link_create(program.get(), link.index(), BPF_XDP, &options));
+    error = errno;
+    if (link_) {
+      obtained_ = way;
+      fragments_ = wish.fragments;
+      return {};
+    }
+    if (error == EBUSY || error == EPERM) break;
+  }
+  if (error == EPERM)
+    return fail(Error::Kind::permission, attempted, "attaching an XDP program needs CAP_NET_ADMIN").hint("{}", privilege_hint());
+  if (const auto occupant = xdp_occupant(link.index()); !occupant.empty())
+    return fail(Error::Kind::device, attempted, "{} has an XDP program already: {}", device_, occupant)
+        .hint("end that program, or `ip link set {0} xdp off; ip link set {0} xdpgeneric off` where none is running", device_);
+  if (wish.attach == XdpAttach::native && error == EOPNOTSUPP)
+    return fail(Error::Kind::unavailable, attempted, "the driver of {} runs no XDP program", device_).hint("attach=generic");
+  auto failure = fail(error, "{}: attach the XDP program to {}", attempted, device_);
+  if (wish.fragments) return std::move(failure).hint("a smaller MTU needs no fragments; attach=generic");
+  return std::move(failure).hint("the driver may want an MTU below a page (`ip link set {} mtu 1500`); attach=generic", device_);
+}
+
+// For a further opening of the same device.
+Result<void> XdpProgram::adjust(const Wish& wish, const std::string& attempted) {
+  if (wish.attach != XdpAttach::automatic && wish.attach != obtained_)
+    return fail(Error::Kind::usage, attempted, "this program has {} open already, with attach={}", device_, name(obtained_))
+        .hint("the same attach=, or none");
+  if (!wish.fragments || fragments_) return {};
+  if (!with_fragments_ || bpf_link_update(link_.get(), with_fragments_.get(), nullptr) != 0)
+    return fail(Error::Kind::device, attempted, "{} is open already without fragments, and its driver refuses them", device_)
+        .hint("an MTU that a frame of the pool has room for");
+  fragments_ = true;
+  return {};
+}
+
+bool XdpProgram::attached() const noexcept {
+  bpf_link_info info{};
+  std::uint32_t size = sizeof info;
+  return bpf_obj_get_info_by_fd(link_.get(), &info, &size) == 0 && info.xdp.ifindex != 0;
+}
+
+Result<void> XdpProgram::set_socket(unsigned queue, int socket, const std::string& attempted) {
+  if (queue >= EFIO_XDP_QUEUES)
+    return fail(Error::Kind::usage, attempted, "queue {}: the XDP program knows {}", queue, +EFIO_XDP_QUEUES);
+  if (bpf_map_update_elem(sockets_.get(), &queue, &socket, BPF_NOEXIST) == 0) return {};
+  if (errno == EEXIST)
+    return fail(Error::Kind::device, attempted, "queue {} of {} is open for rx already", queue, device_)
+        .hint("a queue has one receiver; queue= names another");
+  return fail(errno, "{}: queue {}", attempted, queue);
+}
+
+void XdpProgram::clear_socket(unsigned queue) noexcept { (void)bpf_map_delete_elem(sockets_.get(), &queue); }
+
+}  // namespace efio
