@@ -4,24 +4,19 @@
 #include <array>
 #include <vector>
 
+#include "bench/checksum_bench.h"
 #include "efnet/wire/checksum.h"
 #include "efnet/wire/flow.h"
+#include "efnet/wire/rewrite.h"
 
-// Checksums beside the naive loop, RFC 1624 increments, and frames to flow keys. Buffers lie at odd places of a
+// Checksums beside the naive loop and DPDK's, RFC 1624 increments, NAT rewrites beside what DPDK's calls make of one,
+// and frames to flow keys. Buffers lie at odd places of a
 // packet pool's frame, and stay in the first-level cache.
 
 namespace {
 
 using namespace efnet;
-
-// Where an IPv4 header lies behind 128 bytes of headroom and an Ethernet header.
-constexpr std::size_t packet_offset = 128 + 14;
-
-std::vector<std::byte> pool(std::size_t size) {
-  std::vector<std::byte> bytes(size);
-  for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(i * 31 + 7);
-  return bytes;
-}
+using namespace checksum_bench;
 
 std::uint16_t naive(std::span<const std::byte> bytes) {
   std::uint32_t sum = 0;
@@ -30,19 +25,6 @@ std::uint16_t naive(std::span<const std::byte> bytes) {
   if (i < bytes.size()) sum += std::uint32_t{load8(bytes.data() + i)} << 8;
   while (sum > 0xFFFF) sum = (sum & 0xFFFF) + (sum >> 16);
   return static_cast<std::uint16_t>(~sum);
-}
-
-template <class Sum>
-void sizes(benchmark::State& state, Sum sum) {
-  const auto bytes = pool(16384);
-  auto size = static_cast<std::size_t>(state.range(0));
-  benchmark::DoNotOptimize(size);
-  std::size_t frame = 0;
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(sum(std::span(bytes).subspan(packet_offset + frame, size)));
-    frame = (frame + 2048) % 8192;
-  }
-  state.SetBytesProcessed(state.iterations() * state.range(0));
 }
 
 void checksum(benchmark::State& state) {
@@ -93,57 +75,6 @@ void update32_dependent(benchmark::State& state) {
 }
 BENCHMARK(update32_dependent);
 
-// 32 frames of one kind. They lie 2,048 + 192 bytes apart: at 2,048, sixteen of them would meet in each set of a 48 KiB
-// first-level cache of twelve ways, and the second level would be measured.
-class Frames {
- public:
-  static constexpr std::size_t count = 32;
-  static constexpr std::size_t stride = 2048 + 192;
-
-  Frames(std::size_t tags, bool ipv6, IpProtocol protocol) : bytes_(pool(count * stride)) {
-    const std::vector<VlanTag> stack(tags, VlanTag::make(100));
-    const std::size_t transport = protocol == IpProtocol::tcp ? 20 : 8;
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto frame = std::span(bytes_).subspan(i * stride + 128);
-      auto left = frame;
-      const auto emit = [&](const auto& header) { left = left.subspan(header.emit(left)); };
-      emit(EthernetHeader{.type = ipv6 ? EtherType::ipv6 : EtherType::ipv4, .tags = stack});
-      const std::size_t payload = 18;
-      const auto number = static_cast<std::uint8_t>(i);
-      if (ipv6) {
-        emit(Ipv6Header{
-            .src = Ipv6Address::from_numbers(1, i), .next_header = protocol, .payload_length = transport + payload});
-      } else {
-        emit(Ipv4Header{.src = {10, 0, 0, number},
-                        .dst = {10, 0, 1, 1},
-                        .protocol = protocol,
-                        .payload_length = transport + payload});
-      }
-      if (protocol == IpProtocol::tcp) emit(TcpHeader{.src_port = 1024, .dst_port = 80});
-      if (protocol == IpProtocol::udp) emit(UdpHeader{.src_port = 1024, .dst_port = 80, .payload_length = payload});
-      frames_[i] = frame.first(static_cast<std::size_t>(left.data() - frame.data()) + payload);
-      fill_frame(frames_[i]);
-      views_[i] = frames_[i];
-    }
-  }
-
-  std::span<const std::span<std::byte>, count> frames() const { return frames_; }
-  std::span<const std::span<const std::byte>, count> views() const { return views_; }
-
- private:
-  std::vector<std::byte> bytes_;
-  std::array<std::span<std::byte>, count> frames_;
-  std::array<std::span<const std::byte>, count> views_;
-};
-
-// All in ns a packet.
-template <class Job>
-void per_packet(benchmark::State& state, Job job) {
-  for (auto _ : state) job();
-  state.counters["packet"] = benchmark::Counter(static_cast<double>(state.iterations()) * Frames::count,
-                                                benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
-}
-
 void to_flow(benchmark::State& state, std::size_t tags, bool ipv6, IpProtocol protocol) {
   const Frames frames(tags, ipv6, protocol);
   std::array<Flow, Frames::count> flows;
@@ -180,6 +111,66 @@ void fill(benchmark::State& state, bool ipv6, IpProtocol protocol) {
 }
 BENCHMARK_CAPTURE(fill, ipv4_udp, false, IpProtocol::udp);
 BENCHMARK_CAPTURE(fill, ipv6_tcp, true, IpProtocol::tcp);
+
+// The whole of a NAT: both addresses and ports of each packet to others, all its checksums mended. From the frame, then
+// from an IP view as who has parsed the frame holds one.
+void rewrite_frames(benchmark::State& state, std::size_t tags, bool ipv6, IpProtocol protocol) {
+  const Frames frames(tags, ipv6, protocol);
+  const std::uint8_t version = ipv6 ? 6 : 4;
+  const FlowKey there[2] = {
+      {Ipv6Address::mapped({198, 51, 100, 1}), Ipv6Address::mapped({203, 0, 113, 1}), 40000, 443, protocol, version},
+      {Ipv6Address::mapped({10, 0, 0, 1}), Ipv6Address::mapped({10, 0, 1, 1}), 1024, 80, protocol, version}};
+  unsigned round = 0;
+  per_packet(state, [&] {
+    const FlowKey& to = there[++round % 2];
+    if (ipv6)
+      for (const auto frame : frames.frames()) rewrite(frame, to);
+    else
+      for (const FlowKey4 to4 = to.key4(); const auto frame : frames.frames()) rewrite(frame, to4);
+    benchmark::ClobberMemory();
+  });
+  for (const auto frame : frames.frames())
+    if (verify_frame(frame) != ChecksumState::right) state.SkipWithError("a checksum is wrong");
+}
+BENCHMARK_CAPTURE(rewrite_frames, ipv4_udp, 0, false, IpProtocol::udp);
+BENCHMARK_CAPTURE(rewrite_frames, ipv4_tcp, 0, false, IpProtocol::tcp);
+BENCHMARK_CAPTURE(rewrite_frames, ipv4_tcp_vlan, 1, false, IpProtocol::tcp);
+BENCHMARK_CAPTURE(rewrite_frames, ipv6_udp, 0, true, IpProtocol::udp);
+
+void rewrite_packets(benchmark::State& state, IpProtocol protocol) {
+  const Frames frames(0, false, protocol);
+  std::vector<Ipv4Mut> packets;
+  for (const auto frame : frames.frames()) packets.push_back(*Ipv4Mut::parse(frame.subspan(14)));
+  const FlowKey4 there[2] = {{{198, 51, 100, 1}, {203, 0, 113, 1}, 40000, 443},
+                             {{10, 0, 0, 1}, {10, 0, 1, 1}, 1024, 80}};
+  unsigned round = 0;
+  per_packet(state, [&] {
+    for (const FlowKey4& to = there[++round % 2]; const Ipv4Mut packet : packets) rewrite(packet, to);
+    benchmark::ClobberMemory();
+  });
+}
+BENCHMARK_CAPTURE(rewrite_packets, ipv4_udp, IpProtocol::udp);
+BENCHMARK_CAPTURE(rewrite_packets, ipv4_tcp, IpProtocol::tcp);
+
+// Many quote 28 bytes of what they are about.
+void rewrite_errors(benchmark::State& state) {
+  std::vector<std::byte> bytes(56);
+  Ipv4Header{.src = {192, 0, 2, 1}, .dst = {10, 0, 0, 1}, .protocol = IpProtocol::icmp, .payload_length = 36}.emit(
+      bytes);
+  IcmpHeader{.type = IcmpType::time_exceeded}.emit(std::span(bytes).subspan(20));
+  Ipv4Header{.src = {10, 0, 0, 1}, .dst = {10, 0, 1, 1}, .payload_length = 8}.emit(std::span(bytes).subspan(28));
+  UdpHeader{.src_port = 1024, .dst_port = 80}.emit(std::span(bytes).subspan(48));
+  const auto packet = *Ipv4Mut::parse(bytes);
+  fill_transport(packet);
+  const FlowKey4 there[2] = {{{10, 0, 1, 1}, {198, 51, 100, 1}, 80, 40000}, {{10, 0, 1, 1}, {10, 0, 0, 1}, 80, 1024}};
+  unsigned round = 0;
+  for (auto _ : state) {
+    rewrite(packet, there[++round % 2]);
+    benchmark::ClobberMemory();
+  }
+  if (verify_transport(packet) != ChecksumState::right) state.SkipWithError("a checksum is wrong");
+}
+BENCHMARK(rewrite_errors);
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 #include "efnet/wire/checksum.h"
 #include "efnet/wire/flow.h"
 #include "efnet/wire/print.h"
+#include "efnet/wire/rewrite.h"
 
 // Any bytes through every parser, walk, setter and printer of efnet/wire, and through what must hold between them.
 
@@ -120,6 +121,21 @@ void changes(std::span<const std::byte> bytes) {
   }
   copy.resize(copy.size() + 4);
   if (insert_vlan_moving_payload(copy, VlanTag::make(7))) strip_vlan(copy);
+
+  // A rewrite leaves right what was right and wrong what was wrong, and all else alone.
+  Bytes rewritten(bytes.begin(), bytes.end());
+  const Flow flow = parse_flow(rewritten);
+  FlowKey to{Ipv6Address::mapped({198, 51, 100, 1}), Ipv6Address::mapped({203, 0, 113, 1}), 1000, 1000};
+  to.version = flow.key.version;
+  const ChecksumState state = verify_frame(rewritten);
+  if (rewrite(std::span(rewritten), to)) {
+    const Flow now = parse_flow(rewritten);
+    check(now.kind == flow.kind && now.key.dst == to.dst && now.transport == flow.transport && now.end == flow.end);
+    if (flow.kind != FlowClass::icmp_error) check(now.key.src == to.src);
+    if (state == ChecksumState::right) check(verify_frame(rewritten) == ChecksumState::right);
+  } else {
+    check(std::equal(rewritten.begin(), rewritten.end(), bytes.begin()));
+  }
 
   // A view holds although all bytes under it change.
   Bytes changing(bytes.begin(), bytes.end());

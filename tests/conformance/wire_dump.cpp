@@ -11,6 +11,7 @@
 #include "efnet/wire/flow.h"
 #include "efnet/wire/format.h"
 #include "efnet/wire/print.h"
+#include "efnet/wire/rewrite.h"
 
 // What efnet/wire makes of frames, for a judge in another language: one command a line on standard input, one answer a
 // line on standard output. Bytes are hexadecimal.
@@ -181,6 +182,25 @@ Bytes emitted(const std::string& what, std::size_t size, const std::vector<VlanT
   return frame;
 }
 
+// SRC DST SPORT DPORT FRAME: the frame with those, or "refused".
+std::string rewritten(std::istream& words) {
+  std::string src, dst, bytes;
+  unsigned sport = 0, dport = 0;
+  words >> src >> dst >> sport >> dport >> bytes;
+  Bytes frame = from_hex(bytes);
+  FlowKey to{.src_port = static_cast<std::uint16_t>(sport), .dst_port = static_cast<std::uint16_t>(dport)};
+  if (const auto src4 = Ipv4Address::parse(src), dst4 = Ipv4Address::parse(dst); src4 && dst4) {
+    to.src = Ipv6Address::mapped(*src4);
+    to.dst = Ipv6Address::mapped(*dst4);
+    to.version = 4;
+  } else {
+    to.src = Ipv6Address::parse(src).value_or(Ipv6Address());
+    to.dst = Ipv6Address::parse(dst).value_or(Ipv6Address());
+    to.version = 6;
+  }
+  return rewrite(std::span(frame), to) ? to_hex(frame) : "refused";
+}
+
 std::string answer(const std::string& line) {
   std::istringstream words(line);
   std::string command;
@@ -195,6 +215,7 @@ std::string answer(const std::string& line) {
       tags.push_back({static_cast<EtherType>(tpid), static_cast<std::uint16_t>(tci)});
     return to_hex(emitted(what, size, tags));
   }
+  if (command == "rewrite") return rewritten(words);
   if (command == "insert") {
     unsigned tpid = 0;
     unsigned tci = 0;
