@@ -96,6 +96,12 @@ Opened open_auto(Uri& uri, const PortOptions& options) {
   return fail(Error::Kind::unavailable, "open " + uri.text(), "{}", fmt::join(passed_over, "; "));
 }
 
+Result<void> PortHandle::set_option(std::string_view key, std::string_view) {
+  return fail(Error::Kind::usage, fmt::format("set {}= of {}", key, info.uri), "{}: has no such option that can be changed while it is open",
+              info.engine)
+      .hint("open it again with another");
+}
+
 std::vector<EngineInfo> engines() {
   std::vector<EngineInfo> all;
   for (const auto& row : table) {

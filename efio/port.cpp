@@ -86,6 +86,11 @@ PortStats Port::stats() const noexcept {
 
 std::uint64_t Port::link_downs() const noexcept { return handle_->link_downs(); }
 
+Result<void> Port::set_option(std::string_view key, std::string_view value) {
+  if (handle_->closed) return fail(Error::Kind::usage, "use " + handle_->info.uri, "the port is closed");
+  return handle_->set_option(key, value);
+}
+
 bool Port::drain(std::chrono::nanoseconds timeout) noexcept {
   const auto start = Clock::monotonic();
   bool done = true;

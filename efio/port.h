@@ -75,6 +75,10 @@ class EFIO_EXPORT Port {
   // fails. Any thread.
   std::uint64_t link_downs() const noexcept;
 
+  // Changes an option of the open port, as the URI would have said it; what can be changed, docs/ports.md says (`take=` of
+  // xdp:). Frames meet either the old or the new. Any thread, but not while the port is closed. Errors: usage, memory.
+  Result<void> set_option(std::string_view key, std::string_view value);
+
   // Waits, at most so long, until the device has taken every committed frame, and reads the kernel's counters once more:
   // afterwards they are exact. The owner of all queues calls it. False when frames are still pending.
   bool drain(std::chrono::nanoseconds timeout = std::chrono::seconds(2)) noexcept;

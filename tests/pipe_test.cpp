@@ -40,6 +40,16 @@ void expect_balanced(Port& port) {
   EXPECT_EQ(tx.offered + tx.made, tx.sent + tx.pending + tx.total_dropped());
 }
 
+TEST(Pipe, HasNoOptionThatCanBeChangedWhileItIsOpen) {
+  auto [a, b] = open_pipe("options");
+  const auto refused = a.set_option("take", "udp");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message(),
+            "set take= of pipe:options: pipe: has no such option that can be changed while it is open; open it again with another");
+  ASSERT_TRUE(a.close());
+  EXPECT_NE(a.set_option("take", "udp").error().message().find("closed"), std::string::npos);
+}
+
 TEST(Pipe, CarriesEverySizeUpToItsFrame) {
   auto [a, b] = open_pipe("sizes");
   for (std::size_t size = 14; size <= a.info().frame_size; ++size) {

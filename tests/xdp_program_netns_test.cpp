@@ -1,10 +1,15 @@
 #include "efio/engines/xdp_program.h"
 
 #include <gmock/gmock.h>
+#include <linux/capability.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <thread>
 
 #include "tests/support/netns.h"
@@ -23,13 +28,34 @@ class XdpProgramTest : public testing::Test {
     pair_.emplace();
   }
 
-  Attached attach(const XdpProgram::Wish& wish = {}) {
-    return pair_->a.run([&]() -> Attached {
-      auto link = Link::open("va", "open xdp:va");
-      if (!link) return std::unexpected(link.error());
-      return XdpProgram::attach(**link, wish, "open xdp:va");
-    });
+  static Attached attach_here(const XdpProgram::Wish& wish = {}) {
+    auto link = Link::open("va", "open xdp:va");
+    if (!link) return std::unexpected(link.error());
+    return XdpProgram::attach(**link, wish, "open xdp:va");
   }
+  Attached attach(const XdpProgram::Wish& wish = {}) {
+    return pair_->a.run([&] { return attach_here(wish); });
+  }
+
+  // Whether the task succeeds in a child that is nobody and has these capabilities alone.
+  template <class Task>
+  bool holds_with(std::uint64_t capabilities, Task&& task) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      pair_->a.enter();
+      __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+      std::array<__user_cap_data_struct, 2> data{};
+      for (std::size_t i = 0; i < 2; ++i)
+        data[i].effective = data[i].permitted = static_cast<std::uint32_t>(capabilities >> 32 * i);
+      const bool dropped = ::prctl(PR_SET_KEEPCAPS, 1) == 0 && ::syscall(SYS_setresuid, 65534, 65534, 65534) == 0 &&
+                           ::syscall(SYS_capset, &header, data.data()) == 0;
+      ::_exit(dropped && task() ? 0 : 1);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  }
+
   std::string occupant() {
     return pair_->a.run([] { return xdp_occupant((*Link::open("va", "look"))->index()); });
   }
@@ -101,6 +127,27 @@ TEST_F(XdpProgramTest, ErrorSaysWhoseProgramIsThere) {
   EXPECT_EQ(occupant(), "") << "killed, and its program is still there";
   EXPECT_TRUE(attach());
   ::close(ready[0]), ::close(ready[1]);
+}
+
+constexpr std::uint64_t bit(int capability) { return std::uint64_t{1} << capability; }
+
+TEST_F(XdpProgramTest, NeedsNoMoreThanThreeCapabilities) {
+  for (const bool fragments : {false, true})
+    EXPECT_TRUE(holds_with(bit(CAP_NET_RAW) | bit(CAP_NET_ADMIN) | bit(CAP_BPF), [&] {
+      const auto program = attach_here({.fragments = fragments});
+      if (!program) std::fprintf(stderr, "%s\n", program.error().message().c_str());
+      const auto rules = XdpRules::parse("udp:4000-5000,ip6:2001:db8::/32", "steer");
+      return program && (*program)->set_rules(0, *rules, "steer").has_value();
+    }));
+}
+
+TEST_F(XdpProgramTest, SaysWhichCapabilitiesAreMissing) {
+  for (const auto capabilities : {std::uint64_t{0}, bit(CAP_NET_RAW) | bit(CAP_NET_ADMIN), bit(CAP_BPF)})
+    EXPECT_TRUE(holds_with(capabilities, [&] {
+      const auto program = attach_here();
+      return !program && program.error().kind == Error::Kind::permission &&
+             program.error().message().find("cap_bpf") != std::string::npos;
+    }));
 }
 
 TEST_F(XdpProgramTest, StartsAgainOnADeviceThatWasMadeAgain) {

@@ -42,6 +42,9 @@ class PortHandle {
   // Exact counters, all frames home, descriptors closed. Errors: a file that could not be completed.
   virtual Result<void> close_device() { return {}; }
 
+  // Of an open port; any thread. An engine that has such options overrides this, and calls it for all others.
+  virtual Result<void> set_option(std::string_view key, std::string_view value);
+
   // Any thread, also after closing.
   virtual std::uint64_t link_downs() const noexcept { return 0; }
 

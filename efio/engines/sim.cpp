@@ -243,6 +243,8 @@ struct SimPort final : PortHandle {
     return outcome;
   }
 
+  Result<void> set_option(std::string_view key, std::string_view value) override { return inner.set_option(key, value); }
+
   // Errors: memory.
   template <class SimQueue, class Inner>
   Result<std::unique_ptr<SimQueue>> wrap(Inner& queue, Direction way, const Impairments& what,

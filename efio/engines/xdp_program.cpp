@@ -12,6 +12,8 @@
 #include <linux/if_link.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <condition_variable>
 #include <cstdarg>
@@ -20,7 +22,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <optional>
 #include <vector>
 
 #include "efio/engines/xdp_kernel.h"
@@ -70,6 +71,11 @@ struct DestroySkeleton {
 using Skeleton = std::unique_ptr<efio_xdp_kernel, DestroySkeleton>;
 
 Fd copy_of(int descriptor) { return Fd(descriptor < 0 ? -1 : ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0)); }
+
+Result<void> check_queue(unsigned queue, const std::string& attempted) {
+  if (queue < EFIO_XDP_QUEUES) return {};
+  return fail(Error::Kind::usage, attempted, "queue {}: the XDP program knows {}", queue, +EFIO_XDP_QUEUES);
+}
 
 std::string privilege_hint() {
   return "run as root, or `sudo setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM`";
@@ -183,7 +189,7 @@ Result<std::shared_ptr<XdpProgram>> XdpProgram::attach(const Link& link, const W
   auto& registry = Registry::get();
   auto program = registry.find_or_make({here.st_ino, link.index()}, [&]() -> Result<std::unique_ptr<XdpProgram>> {
     std::unique_ptr<XdpProgram> made(new XdpProgram);
-    if (auto ok = made->load(attempted); !ok) return std::unexpected(ok.error());
+    if (auto ok = made->load(wish.fragments, attempted); !ok) return std::unexpected(ok.error());
     if (auto ok = made->attach_to(link, wish, attempted); !ok) return std::unexpected(ok.error());
     return made;
   });
@@ -193,36 +199,34 @@ Result<std::shared_ptr<XdpProgram>> XdpProgram::attach(const Link& link, const W
   return program;
 }
 
-Result<void> XdpProgram::load(const std::string& attempted) {
+// Loads one of the two; a second time with the maps that there are.
+Result<void> XdpProgram::load(bool fragments, const std::string& attempted) {
   const QuietLibbpf quiet;
-  int error = 0;
-  // A kernel that knows nothing of fragments gets the plain program alone.
-  for (const bool fragments : {true, false}) {
-    const Skeleton skeleton(efio_xdp_kernel__open());
-    if (!skeleton) return fail(errno, "{}: XDP program", attempted);
-    bpf_program__set_autoload(skeleton->progs.efio_xdp_frags, fragments);
-    error = -efio_xdp_kernel__load(skeleton.get());
-    if (error == EPERM) break;
-    if (error != 0) continue;
-    plain_ = copy_of(bpf_program__fd(skeleton->progs.efio_xdp));
-    if (fragments) with_fragments_ = copy_of(bpf_program__fd(skeleton->progs.efio_xdp_frags));
-    sockets_ = copy_of(bpf_map__fd(skeleton->maps.efio_sockets));
-    if (!plain_ || !sockets_) return fail(errno, "{}: XDP program", attempted);
-    return {};
-  }
+  const Skeleton skeleton(efio_xdp_kernel__open());
+  if (!skeleton) return fail(errno, "{}: XDP program", attempted);
+  bpf_program__set_autoload(skeleton->progs.efio_xdp, !fragments);
+  bpf_program__set_autoload(skeleton->progs.efio_xdp_frags, fragments);
+  if (sockets_ && (bpf_map__reuse_fd(skeleton->maps.efio_sockets, sockets_.get()) != 0 ||
+                   bpf_map__reuse_fd(skeleton->maps.efio_rule_sets, rule_sets_.get()) != 0))
+    return fail(errno, "{}: XDP maps", attempted);
+  const int error = -efio_xdp_kernel__load(skeleton.get());
   if (error == EPERM)
     return fail(Error::Kind::permission, attempted, "loading an XDP program needs CAP_BPF and CAP_NET_ADMIN")
         .hint("{}", privilege_hint());
-  return fail(Error::Kind::unavailable, attempted, "the kernel does not load our XDP program: {} ({})",
-              describe_os_error(error), QuietLibbpf::last_line())
-      .hint("Linux 5.18 or later; packet: needs none");
+  if (error != 0)
+    return fail(Error::Kind::unavailable, attempted, "the kernel does not load our XDP program: {} ({})",
+                describe_os_error(error), QuietLibbpf::last_line())
+        .hint("Linux 5.18 or later; packet: needs none");
+  program_ = copy_of(bpf_program__fd(fragments ? skeleton->progs.efio_xdp_frags : skeleton->progs.efio_xdp));
+  if (!sockets_) sockets_ = copy_of(bpf_map__fd(skeleton->maps.efio_sockets));
+  if (!rule_sets_) rule_sets_ = copy_of(bpf_map__fd(skeleton->maps.efio_rule_sets));
+  if (!program_ || !sockets_ || !rule_sets_) return fail(errno, "{}: XDP program", attempted);
+  fragments_ = fragments;
+  return {};
 }
 
 Result<void> XdpProgram::attach_to(const Link& link, const Wish& wish, const std::string& attempted) {
   device_ = link.name();
-  if (wish.fragments && !with_fragments_)
-    return fail(Error::Kind::unavailable, attempted, "this kernel gives XDP no frame of several fragments").hint("Linux 5.18 or later");
-  const auto& program = wish.fragments ? with_fragments_ : plain_;
   std::vector<XdpAttach> ways{wish.attach};
   if (wish.attach == XdpAttach::automatic) ways = {XdpAttach::native, XdpAttach::generic};
   int error = 0;
@@ -230,11 +234,10 @@ Result<void> XdpProgram::attach_to(const Link& link, const Wish& wish, const std
     bpf_link_create_opts options{};
     options.sz = sizeof options;
     options.flags = way == XdpAttach::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
-    link_ = Fd(bpf_link_create(program.get(), link.index(), BPF_XDP, &options));
+    link_ = Fd(bpf_link_create(program_.get(), link.index(), BPF_XDP, &options));
     error = errno;
     if (link_) {
       obtained_ = way;
-      fragments_ = wish.fragments;
       return {};
     }
     if (error == EBUSY || error == EPERM) break;
@@ -257,11 +260,11 @@ Result<void> XdpProgram::adjust(const Wish& wish, const std::string& attempted) 
     return fail(Error::Kind::usage, attempted, "this program has {} open already, with attach={}", device_, name(obtained_))
         .hint("the same attach=, or none");
   if (!wish.fragments || fragments_) return {};
-  if (!with_fragments_ || bpf_link_update(link_.get(), with_fragments_.get(), nullptr) != 0)
-    return fail(Error::Kind::device, attempted, "{} is open already without fragments, and its driver refuses them", device_)
-        .hint("an MTU that a frame of the pool has room for");
-  fragments_ = true;
-  return {};
+  if (auto ok = load(true, attempted); !ok) return ok;
+  if (bpf_link_update(link_.get(), program_.get(), nullptr) == 0) return {};
+  fragments_ = false;
+  return fail(Error::Kind::device, attempted, "{} is open already without fragments, and its driver refuses them", device_)
+      .hint("an MTU that a frame of the pool has room for");
 }
 
 bool XdpProgram::attached() const noexcept {
@@ -271,8 +274,7 @@ bool XdpProgram::attached() const noexcept {
 }
 
 Result<void> XdpProgram::set_socket(unsigned queue, int socket, const std::string& attempted) {
-  if (queue >= EFIO_XDP_QUEUES)
-    return fail(Error::Kind::usage, attempted, "queue {}: the XDP program knows {}", queue, +EFIO_XDP_QUEUES);
+  if (auto ok = check_queue(queue, attempted); !ok) return ok;
   if (bpf_map_update_elem(sockets_.get(), &queue, &socket, BPF_NOEXIST) == 0) return {};
   if (errno == EEXIST)
     return fail(Error::Kind::device, attempted, "queue {} of {} is open for rx already", queue, device_)
@@ -280,6 +282,28 @@ Result<void> XdpProgram::set_socket(unsigned queue, int socket, const std::strin
   return fail(errno, "{}: queue {}", attempted, queue);
 }
 
-void XdpProgram::clear_socket(unsigned queue) noexcept { (void)bpf_map_delete_elem(sockets_.get(), &queue); }
+Result<void> XdpProgram::set_rules(unsigned queue, const XdpRules& rules, const std::string& attempted) {
+  if (auto ok = check_queue(queue, attempted); !ok) return ok;
+  if (rules.everything()) {
+    if (bpf_map_delete_elem(rule_sets_.get(), &queue) == 0 || errno == ENOENT) return {};
+    return fail(errno, "{}: rules of queue {}", attempted, queue);
+  }
+  // A map of its own, put in place when it is complete.
+  auto set = std::make_unique<efio_xdp_rules>();
+  set->count = static_cast<std::uint32_t>(rules.rules().size());
+  std::ranges::copy(rules.rules(), set->rules);
+  const std::uint32_t only = 0;
+  const Fd map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "efio_rules", sizeof only, sizeof *set, 1, nullptr));
+  const int descriptor = map.get();
+  if (!map || bpf_map_update_elem(descriptor, &only, set.get(), BPF_ANY) != 0 ||
+      bpf_map_update_elem(rule_sets_.get(), &queue, &descriptor, BPF_ANY) != 0)
+    return fail(errno, "{}: rules of queue {}", attempted, queue);
+  return {};
+}
+
+void XdpProgram::clear_socket(unsigned queue) noexcept {
+  (void)bpf_map_delete_elem(sockets_.get(), &queue);
+  (void)bpf_map_delete_elem(rule_sets_.get(), &queue);
+}
 
 }  // namespace efio

@@ -10,6 +10,7 @@
 
 #include "efio/descriptor.h"
 #include "efio/engines/link.h"
+#include "efio/engines/xdp_rules.h"
 #include "efio/result.h"
 
 namespace efio {
@@ -39,7 +40,10 @@ class XdpProgram {
   // From now on the frames of this receive queue go to the socket, which has its rx ring. Errors: usage (no such queue),
   // device (the queue has a socket already, here or in another program).
   Result<void> set_socket(unsigned queue, int socket, const std::string& attempted);
-  // The queue is the host's again. What a socket that is closed does by itself.
+  // Which of the queue's frames its socket gets; before this all of them. Replaced at once: no frame meets half of the old
+  // rules and half of the new. May be called at any time, also before the socket is set. Errors: usage, memory.
+  Result<void> set_rules(unsigned queue, const XdpRules& rules, const std::string& attempted);
+  // The queue is the host's again, and its rules are forgotten. The former is what a socket that is closed does by itself.
   void clear_socket(unsigned queue) noexcept;
 
   XdpAttach obtained() const noexcept { return obtained_; }  // native or generic
@@ -49,13 +53,13 @@ class XdpProgram {
   struct Key;
   class Registry;
   XdpProgram() = default;
-  Result<void> load(const std::string& attempted);
+  Result<void> load(bool fragments, const std::string& attempted);
   Result<void> attach_to(const Link& link, const Wish& wish, const std::string& attempted);
   Result<void> adjust(const Wish& wish, const std::string& attempted);
   bool attached() const noexcept;
 
   std::string device_;
-  Fd plain_, with_fragments_, sockets_, link_;
+  Fd program_, sockets_, rule_sets_, link_;
   XdpAttach obtained_ = XdpAttach::automatic;
   bool fragments_ = false;
 };
