@@ -28,7 +28,8 @@ struct Poller::State {
     Fd fd;  // a duplicate: one descriptor may serve two queues, and epoll takes each once
     std::uint32_t events = 0;
     // A socket that epoll watches for room wakes it for every packet that leaves, 150 ns each: watched only while asleep.
-    bool only_asleep() const { return (events & EPOLLOUT) != 0; }
+    bool only_asleep = false;
+    bool watched = false;
     bool always_ready = false;
     bool signalled = false;
   };
@@ -46,22 +47,25 @@ struct Poller::State {
 
   bool watch(Entry& e) const {
     epoll_event what{.events = e.events, .data = {.ptr = &e}};
-    return ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, e.fd.get(), &what) == 0;
+    e.watched = ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, e.fd.get(), &what) == 0;
+    return e.watched;
   }
-  void unwatch(const Entry& e) const { ::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, e.fd.get(), nullptr); }
+  void unwatch(Entry& e) const {
+    if (std::exchange(e.watched, false)) ::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, e.fd.get(), nullptr);
+  }
 
   // Prepares every queue for sleep; true if one has work after all.
   bool arm(std::uint64_t& deadline) {
     bool awake = false;
     for (auto& e : entries) {
       awake = e->queue->arm(deadline) || awake;
-      if (e->only_asleep()) watch(*e);
+      if (e->only_asleep && !e->queue->naps_) watch(*e);
     }
     return awake;
   }
   void disarm() {
     for (auto& e : entries) {
-      if (e->only_asleep()) unwatch(*e);
+      if (e->only_asleep) unwatch(*e);
       e->queue->disarm();
     }
   }
@@ -81,8 +85,9 @@ struct Poller::State {
     if (source.fd >= 0) {
       entry->fd = Fd(::fcntl(source.fd, F_DUPFD_CLOEXEC, 0));
       entry->events = source.events;
+      entry->only_asleep = source.only_asleep || (source.events & EPOLLOUT) != 0;
       if (!entry->fd || !watch(*entry)) return fail(errno, "add {} to a poller", queue.label());
-      if (entry->only_asleep()) unwatch(*entry);
+      if (entry->only_asleep) unwatch(*entry);
     }
     entries.push_back(std::move(entry));
     return {};

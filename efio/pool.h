@@ -67,6 +67,7 @@ class EFIO_EXPORT Pool : public std::enable_shared_from_this<Pool> {
 
   std::size_t frame_size() const noexcept { return options_.frame_size; }  // bytes a frame, headroom included
   std::size_t headroom() const noexcept { return options_.headroom; }
+  bool growable() const noexcept { return options_.growable; }
   std::size_t stride() const noexcept { return stride_; }  // bytes from one frame to the next
   std::size_t frames() const;                              // mapped now
   std::size_t unused() const;                              // neither in a queue nor with a caller

@@ -149,6 +149,7 @@ class EFIO_EXPORT Queue {
     int fd = -1;                 // what epoll watches; -1: nothing to watch
     std::uint32_t events = 0;    // EPOLLIN or EPOLLOUT
     bool always_ready = false;   // files: there is never anything to wait for
+    bool only_asleep = false;    // each event costs its sender: not to be watched but while asleep
   };
   virtual WaitSource wait_source() { return {}; }
   // Prepares for sleep. True: do not sleep, there is work. `deadline` (Clock::monotonic ns) may be lowered.
@@ -174,6 +175,7 @@ class EFIO_EXPORT Queue {
   bool swaps_ = false;
   bool packed_ = false;     // frames lie close together: nothing may be written behind their ends
   bool fragments_ = false;  // a frame of several slots has passed: count frames the slow way
+  bool naps_ = false;       // arm() has set a deadline to look again at: the descriptor is not to be watched until then
   std::uint16_t headroom_ = 0;
   std::size_t capacity_ = 0;
   std::shared_ptr<Pool> pool_;

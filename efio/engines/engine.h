@@ -121,6 +121,8 @@ Opened open_packet(Uri& uri, const PortOptions& options);
 Result<void> packet_available();
 Opened open_tap(Uri& uri, const PortOptions& options);
 Result<void> tap_available();
+Opened open_xdp(Uri& uri, const PortOptions& options);
+Result<void> xdp_available();
 Opened open_pcap(Uri& uri, const PortOptions& options);
 Opened open_sim(Uri& uri, const PortOptions& options);
 

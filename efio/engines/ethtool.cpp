@@ -85,4 +85,11 @@ std::set<std::string> ethtool_features(const std::string& interface) {
   return active;
 }
 
+QueueCounts ethtool_queues(const std::string& interface) {
+  Message<ethtool_channels> answer(ETHTOOL_GCHANNELS);
+  if (!answer.send(interface)) return {};
+  return {.rx = std::max(answer->rx_count + answer->combined_count, 1U),
+          .tx = std::max(answer->tx_count + answer->combined_count, 1U)};
+}
+
 }  // namespace efio

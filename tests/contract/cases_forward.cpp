@@ -18,7 +18,7 @@ struct Pipe {
 
 Pipe open_pipe(std::shared_ptr<Pool> pool = {}) {
   const auto name = "pipe:" + unique_name("forward");
-  auto a = Port::open(name, {.pool = std::move(pool)});
+  auto a = Port::open(name + "?ring=256", {.pool = std::move(pool)});  // a registered pool cannot grow for it
   auto b = Port::open(name);
   EXPECT_TRUE(a && b);
   return {std::move(*a), std::move(*b)};

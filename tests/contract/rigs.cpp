@@ -15,6 +15,7 @@ constexpr auto table = std::to_array<RigRow>({
     {"pcap", false, make_pcap_rig},
     {"packet", true, make_packet_rig},
     {"tap", true, make_tap_rig},
+    {"xdp", true, make_xdp_rig},
     {"sim", false, make_sim_rig},
 });
 }  // namespace
