@@ -1,0 +1,30 @@
+#include "efnet/plugins/ready.h"
+
+#include "efnet/plugins/count.h"
+#include "efnet/plugins/filter.h"
+#include "efnet/plugins/icmp_echo.h"
+#include "efnet/plugins/mirror.h"
+#include "efnet/plugins/vlan.h"
+
+namespace efnet {
+namespace {
+
+template <class Kind>
+efio::Result<std::unique_ptr<Plugin>> create(std::string_view arguments) {
+  return Kind::parse(arguments);
+}
+
+constexpr ReadyPlugin plugins[] = {
+    {"count", "", "counts frames and bytes, each way", create<CountPlugin>},
+    {"filter", "EXPRESSION[?gate=both|in|out]", "passes what a libpcap expression matches", create<FilterPlugin>},
+    {"icmp_echo", "ADDRESS[,ADDRESS…]", "answers echo requests to IPv4 and IPv6 addresses", create<IcmpEchoPlugin>},
+    {"mirror", "[in@|out@]PORT", "copies every frame to another port", create<MirrorPlugin>},
+    {"vlan", "ID[?priority=0-7&tpid=802.1q|802.1ad]", "one VLAN of a port: strips its tag, and puts it on",
+     create<VlanPlugin>},
+};
+
+}  // namespace
+
+std::span<const ReadyPlugin> ready_plugins() noexcept { return plugins; }
+
+}  // namespace efnet
