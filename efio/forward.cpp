@@ -117,6 +117,7 @@ struct Forwarding {
           from[k].flags = flags & Slot::more;
         } else {
           copy_slot(from[k], to[slots], tx);
+          from[k].flags = static_cast<std::uint16_t>(flags | Slot::spent);
         }
       }
       ++frames;

@@ -85,8 +85,25 @@ Result<std::shared_ptr<Pool>> Pool::shared(std::size_t frame_size) {
   return pool;
 }
 
+std::shared_ptr<Pool> Pool::over(std::shared_ptr<PoolMemory> memory, std::byte* base, const PoolOptions& options) {
+  std::shared_ptr<Pool> pool(new Pool(options));
+  pool->options_.growable = false;
+  pool->stride_ = options.frame_size;
+  pool->base_ = base;
+  pool->memory_ = std::move(memory);
+  return pool;
+}
+
+void Pool::add(std::span<const std::uint64_t> frames) {
+  const std::scoped_lock lock(mutex_);
+  free_.reserve(frames_ + frames.size());
+  free_.insert(free_.end(), frames.rbegin(), frames.rend());
+  frames_ += frames.size();
+}
+
 Pool::~Pool() {
-  if (base_ != nullptr) ::munmap(base_, reserved_bytes_);
+  if (memory_) memory_->give_back(free_);
+  else if (base_ != nullptr) ::munmap(base_, reserved_bytes_);
   if (fd_ >= 0) ::close(fd_);
 }
 

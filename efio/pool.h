@@ -43,6 +43,14 @@ class EFIO_EXPORT Frame {
   std::shared_ptr<Pool> pool_;
 };
 
+// Memory of someone else's that frames lie in (a netmap region): unmapped when this is destroyed.
+class EFIO_EXPORT PoolMemory {
+ public:
+  virtual ~PoolMemory() = default;
+  // The pool's end: the frames that were not in use.
+  virtual void give_back(std::span<const std::uint64_t> frames) noexcept = 0;
+};
+
 struct PoolOptions {
   std::size_t frame_size = 2048;  // bytes of a frame at least, headroom included
   std::size_t headroom = 128;     // bytes before the data of a fresh frame; a multiple of 64
@@ -60,6 +68,11 @@ class EFIO_EXPORT Pool : public std::enable_shared_from_this<Pool> {
   // The program's own pool for frames of this size (made on first use, gone with its last user): what pipes use,
   // so that forwarding between them swaps.
   static Result<std::shared_ptr<Pool>> shared(std::size_t frame_size);
+
+  // For engines: a pool over frames that lie in memory which is there already, frame i at base + i * frame_size. It has
+  // none but those that add() brings, and does not grow by itself.
+  static std::shared_ptr<Pool> over(std::shared_ptr<PoolMemory> memory, std::byte* base, const PoolOptions& options);
+  void add(std::span<const std::uint64_t> frames);
 
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -101,6 +114,7 @@ class EFIO_EXPORT Pool : public std::enable_shared_from_this<Pool> {
   std::byte* base_ = nullptr;
   std::size_t reserved_bytes_ = 0;
   int fd_ = -1;
+  std::shared_ptr<PoolMemory> memory_;
   mutable std::mutex mutex_;
   std::size_t frames_ = 0;
   std::size_t mapped_ = 0;

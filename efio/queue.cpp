@@ -32,7 +32,7 @@ void copy_slot(const Slot& from, Slot& to) noexcept {
   std::memcpy(to.buffer + to.offset, from.buffer + from.offset, from.length);
   to.length = from.length;
   to.time = from.time;
-  to.flags = static_cast<std::uint16_t>(from.flags & ~(Slot::metadata | Slot::marks));
+  to.flags = static_cast<std::uint16_t>(from.flags & ~(Slot::metadata | Slot::marks | Slot::spent));
   if (from.has(Slot::metadata)) write_metadata(to, read_metadata(from));
 }
 
@@ -147,7 +147,8 @@ std::size_t RxQueue::finish_slowly(std::size_t n) noexcept {
       bytes += slot.length;
       marked += slot.has(Slot::moved) ? 1U : 0U;
     }
-    slot.flags = static_cast<std::uint16_t>(slot.flags & ~Slot::marks);
+    const int spent = slot.has(Slot::dropped | Slot::moved) ? Slot::spent : 0;
+    slot.flags = static_cast<std::uint16_t>((slot.flags & ~Slot::marks) | spent);
   }
   marked_ -= marked;
   given_up_ -= static_cast<std::uint32_t>(given_up);

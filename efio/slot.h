@@ -27,6 +27,7 @@ struct alignas(32) Slot {
   static constexpr std::uint16_t moved = 0x0010;     // the frame has left; what lies here now is a free one
   static constexpr std::uint16_t dropped = 0x0020;   // given up with a reason; already counted
   static constexpr std::uint16_t metadata = 0x0040;  // the first 32 bytes of the headroom hold a Metadata
+  static constexpr std::uint16_t spent = 0x0080;     // of a finished slot: its frame was given up, or left by a copy
   static constexpr std::uint16_t marks = more | moved | dropped;
 
   // Length, offset and flags are eight bytes, which hot loops read and write as one number.

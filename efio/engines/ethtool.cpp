@@ -32,13 +32,12 @@ class Message {
   Request* operator->() noexcept { return request_; }
   std::byte* tail() noexcept { return reinterpret_cast<std::byte*>(words_.data()) + sizeof(Request); }
 
-  bool send(const std::string& interface) {
+  bool send(const std::string& interface, const Fd& socket) {
     ifreq request{};
     if (interface.size() >= sizeof request.ifr_name) return false;
     std::memcpy(request.ifr_name, interface.data(), interface.size());
     request.ifr_data = reinterpret_cast<char*>(request_);
-    const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    return socket && ::ioctl(socket.get(), SIOCETHTOOL, &request) == 0;
+    return socket && ::ioctl(socket.get(), SIOCETHTOOL, &request) >= 0;
   }
 
  private:
@@ -46,23 +45,19 @@ class Message {
   Request* request_;
 };
 
-}  // namespace
+// Ioctls about interfaces concern the namespace in which their socket was made.
+Fd open_socket() { return Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)); }
 
-std::uint64_t ethtool_speed(const std::string& interface) {
-  Message<ethtool_link_settings> question(ETHTOOL_GLINKSETTINGS);
-  // The first answer is how many words the link mode masks have, as a negative number; the second fills three of them in.
-  if (!question.send(interface) || question->link_mode_masks_nwords >= 0) return 0;
-  const int words = -question->link_mode_masks_nwords;
-  Message<ethtool_link_settings> answer(ETHTOOL_GLINKSETTINGS, static_cast<std::size_t>(words) * 3 * sizeof(std::uint32_t));
-  answer->link_mode_masks_nwords = static_cast<__s8>(words);
-  if (!answer.send(interface) || answer->speed == static_cast<std::uint32_t>(SPEED_UNKNOWN)) return 0;
-  return std::uint64_t{answer->speed} * 1'000'000;
-}
+struct Feature {
+  std::string name;
+  bool on;
+};
 
-std::set<std::string> ethtool_features(const std::string& interface) {
+// All features, in the order of their bits.
+std::vector<Feature> read_features(const std::string& interface, const Fd& socket) {
   Message<ethtool_sset_info> count(ETHTOOL_GSSET_INFO, sizeof(std::uint32_t));
   count->sset_mask = 1ULL << ETH_SS_FEATURES;
-  if (!count.send(interface) || count->sset_mask == 0) return {};
+  if (!count.send(interface, socket) || count->sset_mask == 0) return {};
   std::uint32_t number = 0;
   std::memcpy(&number, count.tail(), sizeof number);
 
@@ -72,24 +67,83 @@ std::set<std::string> ethtool_features(const std::string& interface) {
   const std::uint32_t blocks = (number + 31) / 32;
   Message<ethtool_gfeatures> states(ETHTOOL_GFEATURES, blocks * sizeof(ethtool_get_features_block));
   states->size = blocks;
-  if (!names.send(interface) || !states.send(interface)) return {};
+  if (!names.send(interface, socket) || !states.send(interface, socket)) return {};
 
-  std::set<std::string> active;
+  std::vector<Feature> features;
   for (std::uint32_t i = 0; i < std::min(number, names->len); ++i) {
     ethtool_get_features_block block;
     std::memcpy(&block, states.tail() + i / 32 * sizeof block, sizeof block);
-    if ((block.active >> (i % 32) & 1) == 0) continue;
     const auto* name = reinterpret_cast<const char*>(names.tail()) + std::size_t{i} * ETH_GSTRING_LEN;
-    active.emplace(name, ::strnlen(name, ETH_GSTRING_LEN));
+    features.push_back({{name, ::strnlen(name, ETH_GSTRING_LEN)}, (block.active >> (i % 32) & 1) != 0});
   }
+  return features;
+}
+
+// Asks for the features of these numbers to be on or off; drivers do as much of it as they can.
+void set_features(const std::string& interface, const Fd& socket, const std::vector<std::uint32_t>& numbers, bool on) {
+  if (numbers.empty()) return;
+  const std::uint32_t blocks = *std::ranges::max_element(numbers) / 32 + 1;
+  Message<ethtool_sfeatures> wish(ETHTOOL_SFEATURES, blocks * sizeof(ethtool_set_features_block));
+  wish->size = blocks;
+  for (const auto number : numbers) {
+    std::byte* const place = wish.tail() + number / 32 * sizeof(ethtool_set_features_block);
+    ethtool_set_features_block block;
+    std::memcpy(&block, place, sizeof block);
+    block.valid |= 1U << (number % 32);
+    if (on) block.requested |= 1U << (number % 32);
+    std::memcpy(place, &block, sizeof block);
+  }
+  wish.send(interface, socket);
+}
+
+// By which frames are cut, merged, stripped of their tag or left with a checksum to fill in.
+bool is_offload(std::string_view name) {
+  constexpr std::string_view beginnings[] = {"tx-checksum-",  "rx-checksum", "tx-tcp",      "tx-udp", "tx-generic-segmentation",
+                                             "tx-gso-",       "rx-gro",      "rx-lro",      "rx-udp-gro", "rx-vlan-hw-parse",
+                                             "rx-vlan-stag-hw-parse", "tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"};
+  return std::ranges::any_of(beginnings, [&](std::string_view beginning) { return name.starts_with(beginning); });
+}
+
+}  // namespace
+
+std::uint64_t ethtool_speed(const std::string& interface) {
+  Message<ethtool_link_settings> question(ETHTOOL_GLINKSETTINGS);
+  // The first answer is how many words the link mode masks have, as a negative number; the second fills three of them in.
+  const Fd socket = open_socket();
+  if (!question.send(interface, socket) || question->link_mode_masks_nwords >= 0) return 0;
+  const int words = -question->link_mode_masks_nwords;
+  Message<ethtool_link_settings> answer(ETHTOOL_GLINKSETTINGS, static_cast<std::size_t>(words) * 3 * sizeof(std::uint32_t));
+  answer->link_mode_masks_nwords = static_cast<__s8>(words);
+  if (!answer.send(interface, socket) || answer->speed == static_cast<std::uint32_t>(SPEED_UNKNOWN)) return 0;
+  return std::uint64_t{answer->speed} * 1'000'000;
+}
+
+std::set<std::string> ethtool_features(const std::string& interface) {
+  std::set<std::string> active;
+  for (auto& feature : read_features(interface, open_socket()))
+    if (feature.on) active.insert(std::move(feature.name));
   return active;
 }
 
 QueueCounts ethtool_queues(const std::string& interface) {
   Message<ethtool_channels> answer(ETHTOOL_GCHANNELS);
-  if (!answer.send(interface)) return {};
+  if (!answer.send(interface, open_socket())) return {};
   return {.rx = std::max(answer->rx_count + answer->combined_count, 1U),
           .tx = std::max(answer->tx_count + answer->combined_count, 1U)};
 }
+
+OffloadsOff::OffloadsOff(std::string interface) : interface_(std::move(interface)), socket_(open_socket()) {
+  const auto before = read_features(interface_, socket_);
+  std::vector<std::uint32_t> wanted;
+  for (std::uint32_t i = 0; i < before.size(); ++i)
+    if (before[i].on && is_offload(before[i].name)) wanted.push_back(i);
+  set_features(interface_, socket_, wanted, false);
+  // One that is off may have taken others with it, which are to come back too.
+  const auto after = read_features(interface_, socket_);
+  for (std::uint32_t i = 0; i < std::min(before.size(), after.size()); ++i)
+    if (before[i].on && !after[i].on) switched_off_.push_back(i);
+}
+
+OffloadsOff::~OffloadsOff() { set_features(interface_, socket_, switched_off_, true); }
 
 }  // namespace efio

@@ -5,6 +5,9 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <vector>
+
+#include "efio/descriptor.h"
 
 namespace efio {
 
@@ -19,5 +22,20 @@ struct QueueCounts {
   std::uint32_t rx = 1, tx = 1;
 };
 QueueCounts ethtool_queues(const std::string& interface);
+
+// While it lives, the interface neither cuts nor merges frames, keeps their VLAN tags and fills their checksums in, as far
+// as its driver lets one choose. At its end all is as it was, whatever the namespace of the thread is by then.
+class OffloadsOff {
+ public:
+  explicit OffloadsOff(std::string interface);
+  ~OffloadsOff();
+  OffloadsOff(const OffloadsOff&) = delete;
+  OffloadsOff& operator=(const OffloadsOff&) = delete;
+
+ private:
+  std::string interface_;
+  Fd socket_;
+  std::vector<std::uint32_t> switched_off_;  // their numbers
+};
 
 }  // namespace efio

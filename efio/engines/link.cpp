@@ -132,9 +132,8 @@ Result<void> Link::ask(const std::string& attempted) {
   ethernet_ = type == ARPHRD_ETHER || loopback_;
   if (const nl_addr* address = rtnl_link_get_addr(raw); address != nullptr && nl_addr_get_len(address) == mac_.size())
     std::memcpy(mac_.data(), nl_addr_get_binary_addr(address), mac_.size());
-  // A kind ("veth", "tun", "bridge") is what software made; hardware has none.
-  const bool physical = rtnl_link_get_type(raw) == nullptr && !loopback_;
-  speed_ = physical ? ethtool_speed(name_) : 0;
+  if (const char* kind = rtnl_link_get_type(raw)) kind_ = kind;
+  speed_ = kind_.empty() && !loopback_ ? ethtool_speed(name_) : 0;
   return {};
 }
 
@@ -182,6 +181,14 @@ void Link::check() noexcept {
 void Link::refresh() noexcept {
   const std::scoped_lock lock(mutex_);
   read_events(true);
+}
+
+std::uint64_t Link::received() noexcept {
+  const std::scoped_lock lock(mutex_);
+  rtnl_link* raw = nullptr;
+  if (rtnl_link_get_kernel(questions_.get(), index_, nullptr, &raw) < 0) return 0;
+  const LinkObject link(raw, rtnl_link_put);
+  return rtnl_link_get_stat(raw, RTNL_LINK_RX_PACKETS);
 }
 
 // Reads all events, and then asks for the state if they do not tell all. In this order: a socket that has overflowed

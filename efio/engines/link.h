@@ -48,6 +48,7 @@ class Link {
   // Bits per second of a physical link. 0 where nothing is known or nothing limits: the 10 Gbit/s of a veth pair or a TAP
   // are in name only.
   std::uint64_t speed() const noexcept { return speed_; }
+  const std::string& kind() const noexcept { return kind_; }  // "veth", "tun", …: what software made; empty: hardware
 
   // Returns when the link carries packets as `wait` asks, woken by netlink; call it after the last act that may reset the
   // link. Errors: device (it stayed down, with what to try; or it was deleted meanwhile).
@@ -59,6 +60,9 @@ class Link {
 
   // Asks for the state of this very moment, which netlink may tell a second later; some microseconds.
   void refresh() noexcept;
+
+  // Frames that the interface has received in all, as the kernel counts; 0 when it cannot be asked.
+  std::uint64_t received() noexcept;
 
   // As of the last check() or refresh().
   bool up() const noexcept { return up_.load(std::memory_order_acquire); }
@@ -84,7 +88,7 @@ class Link {
     void operator()(nl_sock* socket) const noexcept;
   };
 
-  std::string name_;
+  std::string name_, kind_;
   int index_ = 0;
   std::uint32_t mtu_ = 0;
   std::array<std::uint8_t, 6> mac_{};
