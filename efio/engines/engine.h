@@ -124,6 +124,8 @@ Result<void> tap_available();
 Opened open_xdp(Uri& uri, const PortOptions& options);
 Result<void> xdp_available();
 Opened open_pcap(Uri& uri, const PortOptions& options);
+Opened open_netmap(Uri& uri, const PortOptions& options);
+Result<void> netmap_available();
 Opened open_sim(Uri& uri, const PortOptions& options);
 
 }  // namespace efio

@@ -17,6 +17,7 @@ constexpr auto table = std::to_array<RigRow>({
     {"tap", true, make_tap_rig},
     {"xdp", true, make_xdp_rig},
     {"sim", false, make_sim_rig},
+    {"netmap", false, make_netmap_rig},
 });
 }  // namespace
 

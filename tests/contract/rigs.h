@@ -11,5 +11,6 @@ std::unique_ptr<Rig> make_packet_rig();
 std::unique_ptr<Rig> make_tap_rig();
 std::unique_ptr<Rig> make_xdp_rig();
 std::unique_ptr<Rig> make_sim_rig();
+std::unique_ptr<Rig> make_netmap_rig();
 
 }  // namespace efio::test
