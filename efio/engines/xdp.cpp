@@ -9,6 +9,7 @@
 
 #include "efio/engines/ethtool.h"
 #include "efio/engines/xdp.h"
+#include "efio/engines/xdp_broker.h"
 #include "efio/engines/xdp_program.h"
 #include "efio/fail.h"
 
@@ -34,6 +35,8 @@ struct XdpChoice {
   bool promiscuous = true;
   std::chrono::nanoseconds busy{0};
   unsigned budget = 64;
+  XdpRules take;
+  std::string broker;  // path of its socket; empty: none
   LinkWait wait;
 };
 
@@ -46,14 +49,27 @@ struct XdpPort final : PortHandle {
     for (auto& queue : tx) note(static_cast<XdpTx&>(*queue).close());
     for (auto& queue : rx) note(static_cast<XdpRx&>(*queue).close());
     program.reset();
+    broker.reset();
     promiscuous = Fd();
     return outcome;
   }
 
   std::uint64_t link_downs() const noexcept override { return link->downs(); }
 
+  Result<void> set_option(std::string_view key, std::string_view value) override {
+    if (key != "take" || receiving.empty()) return PortHandle::set_option(key, value);
+    const auto attempted = fmt::format("set take= of {}", info.uri);
+    auto rules = XdpRules::parse(value, attempted);
+    if (!rules) return std::unexpected(rules.error());
+    for (const auto queue : receiving)
+      if (auto ok = program->set_rules(queue, *rules, attempted); !ok) return ok;
+    return {};
+  }
+
   std::shared_ptr<Link> link;
+  std::vector<unsigned> receiving;      // queues of the device
   std::shared_ptr<XdpProgram> program;  // behind the sockets, which are in its map
+  std::shared_ptr<XdpBroker> broker;
   Fd promiscuous;
 };
 
@@ -102,10 +118,15 @@ Result<XdpChoice> read_options(Uri& uri, const std::string& attempted) {
   choice.promiscuous = uri.flag("promisc", true);
   choice.busy = uri.duration("busy", std::chrono::nanoseconds(0), std::chrono::milliseconds(10));
   choice.budget = static_cast<unsigned>(uri.number("budget", choice.budget, 1, 1024));
+  choice.broker = uri.text_option("broker");
+  const auto take = uri.text_option("take", "all");
   choice.wait = LinkWait::from(uri);
   if (auto ok = uri.finish(); !ok) return std::unexpected(ok.error());
   if (uri.has("queue") && queues != 0)
     return fail(Error::Kind::usage, attempted, "queue= and queues= at once").hint("queue= names them, queues=N is the first N");
+  auto rules = XdpRules::parse(take, attempted);
+  if (!rules) return std::unexpected(rules.error());
+  choice.take = std::move(*rules);
   if (!std::has_single_bit(choice.chunk))
     return fail(Error::Kind::usage, attempted, "frame={}", choice.chunk).hint("{} or {}", small_chunk, large_chunk);
   if (choice.copy == XdpCopy::zero_copy && choice.attach.attach == XdpAttach::generic)
@@ -138,6 +159,7 @@ std::string describe_mode(const XdpPort& port, const XdpSetup& setup, const XdpS
   else words.push_back(socket.why_copy().empty() ? "copy" : fmt::format("copy ({})", socket.why_copy()));
   if (setup.fragments) words.emplace_back("frames of several slots");
   if (setup.busy.count() > 0) words.emplace_back("busy polling");
+  if (setup.broker) words.emplace_back("by a broker");
   const auto queues = std::max(port.rx.size(), port.tx.size());
   words.push_back(fmt::format("{} queue{}", queues, queues == 1 ? "" : "s"));
   return fmt::format("{}", fmt::join(words, ", "));
@@ -158,6 +180,8 @@ Result<void> open_queues(XdpPort& port, const XdpSetup& setup, const std::vector
   }
   for (std::size_t i = 0; i < receiving.size(); ++i) {
     const auto fd = static_cast<XdpRx&>(*port.rx[i]).socket().fd();
+    // First the rules: none of an earlier opening shall meet a frame.
+    if (auto ok = port.program->set_rules(receiving[i], setup.take, setup.attempted); !ok) return ok;
     if (auto ok = port.program->set_socket(receiving[i], fd, setup.attempted); !ok) return ok;
   }
   return {};
@@ -197,7 +221,7 @@ XdpSocketWish XdpSetup::wish(unsigned queue, Direction direction) const {
   const auto rx = std::max(rx_slots, default_rx_ring) + xdp_surplus, tx = std::max(tx_slots, default_tx_ring);
   return {.attempted = attempted, .link = link, .pool = pool, .queue = queue, .direction = direction, .copy = copy,
           .fragments = fragments, .rx_slots = static_cast<std::uint32_t>(rx_slots), .tx_slots = static_cast<std::uint32_t>(tx_slots),
-          .rx_frames = static_cast<std::uint32_t>(rx), .completions = static_cast<std::uint32_t>(tx)};
+          .rx_frames = static_cast<std::uint32_t>(rx), .completions = static_cast<std::uint32_t>(tx), .broker = broker};
 }
 
 Result<void> xdp_available() {
@@ -242,8 +266,17 @@ Opened open_xdp(Uri& uri, const PortOptions& options) {
   setup.pool = std::move(*pool);
   setup.fragments = choice->jumbo.value_or(setup.link->mtu() + 14 + tags > setup.rx_capacity());
 
+  setup.take = choice->take;
+  if (!choice->broker.empty()) {
+    auto broker = XdpBroker::connect(choice->broker, setup.attempted);
+    if (!broker) return std::unexpected(broker.error());
+    setup.broker = choice->attach.broker = std::move(*broker);
+  }
+
   auto port = std::make_unique<XdpPort>();
   port->link = setup.link;
+  port->receiving = receiving;
+  port->broker = setup.broker;
   choice->attach.fragments = setup.fragments;
   if (!receiving.empty()) {
     auto program = XdpProgram::attach(*setup.link, choice->attach, setup.attempted);
@@ -257,7 +290,9 @@ Opened open_xdp(Uri& uri, const PortOptions& options) {
     }
   }
   if (auto ok = open_queues(*port, setup, receiving, sending); !ok) return std::unexpected(ok.error());
-  if (choice->promiscuous && !receiving.empty()) {
+  if (choice->promiscuous && !receiving.empty() && setup.broker) {
+    if (auto ok = setup.broker->hold_promiscuous(*setup.link, setup.attempted); !ok) return std::unexpected(ok.error());
+  } else if (choice->promiscuous && !receiving.empty()) {
     auto held = setup.link->hold_promiscuous(setup.attempted);
     if (!held) return std::unexpected(held.error());
     port->promiscuous = std::move(*held);

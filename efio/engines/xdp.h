@@ -10,6 +10,7 @@
 
 #include "efio/engines/engine.h"
 #include "efio/engines/link.h"
+#include "efio/engines/xdp_rules.h"
 #include "efio/engines/xdp_umem.h"
 
 namespace efio {
@@ -27,6 +28,8 @@ struct XdpSetup {
   bool fragments = false;
   std::chrono::microseconds busy{0};  // let receive() drive the device for so long, 0: never
   unsigned budget = 0;                // frames that it takes from the device each time
+  XdpRules take;                      // which frames
+  std::shared_ptr<XdpBroker> broker;  // who does what needs a privilege, where this process has none
 
   XdpSocketWish wish(unsigned queue, Direction direction) const;
   // Bytes of data that a slot holds, received or sent.

@@ -24,6 +24,7 @@
 #include <map>
 #include <vector>
 
+#include "efio/engines/xdp_broker.h"
 #include "efio/engines/xdp_kernel.h"
 #include "efio/fail.h"
 #include "efio_xdp_kernel.skel.h"
@@ -131,16 +132,34 @@ std::string xdp_occupant(int interface) {
   return holder.empty() ? title : title + " of " + holder;
 }
 
+namespace {
+
 // An interface, whatever becomes of its name; numbers are given once a namespace.
-struct XdpProgram::Key {
+struct Key {
   std::uint64_t network_namespace = 0;
   int interface = 0;
   auto operator<=>(const Key&) const = default;
 };
 
+class LocalProgram final : public XdpProgram {
+ public:
+  Result<void> load(bool fragments, const std::string& attempted);
+  Result<void> attach_to(const Link& link, const Wish& wish, const std::string& attempted);
+  Result<void> adjust(const Wish& wish, const std::string& attempted);
+  bool attached() const noexcept;
+
+  Result<void> set_socket(unsigned queue, int socket, const std::string& attempted) override;
+  Result<void> set_rules(unsigned queue, const XdpRules& rules, const std::string& attempted) override;
+  void clear_socket(unsigned queue) noexcept override;
+
+ private:
+  std::string device_;
+  Fd program_, sockets_, rule_sets_, link_;
+};
+
 // The programs of this process. An entry lives until its program is detached, so that nobody finds the device occupied
 // by what is just going.
-class XdpProgram::Registry {
+class Registry {
  public:
   static Registry& get() {
     static Registry* registry = new Registry;  // ports may outlive static objects
@@ -148,8 +167,8 @@ class XdpProgram::Registry {
   }
 
   template <class Make>
-  Result<std::shared_ptr<XdpProgram>> find_or_make(const Key& key, Make&& make) {
-    std::shared_ptr<XdpProgram> program;  // before the lock, which its end takes too
+  Result<std::shared_ptr<LocalProgram>> find_or_make(const Key& key, Make&& make) {
+    std::shared_ptr<LocalProgram> program;  // before the lock, which its end takes too
     std::unique_lock lock(mutex_);
     for (;;) {
       const auto found = programs_.find(key);
@@ -161,9 +180,9 @@ class XdpProgram::Registry {
       }
       gone_.wait(lock);
     }
-    Result<std::unique_ptr<XdpProgram>> made = make();
+    Result<std::unique_ptr<LocalProgram>> made = make();
     if (!made) return std::unexpected(made.error());
-    const std::shared_ptr<XdpProgram> fresh(made->release(), [this, key](XdpProgram* last) { forget(key, last); });
+    const std::shared_ptr<LocalProgram> fresh(made->release(), [this, key](LocalProgram* last) { forget(key, last); });
     programs_[key] = fresh;
     return fresh;
   }
@@ -171,7 +190,7 @@ class XdpProgram::Registry {
   std::mutex& mutex() noexcept { return mutex_; }
 
  private:
-  void forget(const Key& key, XdpProgram* last) {
+  void forget(const Key& key, LocalProgram* last) {
     const std::scoped_lock lock(mutex_);
     delete last;
     if (const auto found = programs_.find(key); found != programs_.end() && found->second.expired()) programs_.erase(found);
@@ -180,27 +199,11 @@ class XdpProgram::Registry {
 
   std::mutex mutex_;
   std::condition_variable gone_;
-  std::map<Key, std::weak_ptr<XdpProgram>> programs_;
+  std::map<Key, std::weak_ptr<LocalProgram>> programs_;
 };
 
-Result<std::shared_ptr<XdpProgram>> XdpProgram::attach(const Link& link, const Wish& wish, const std::string& attempted) {
-  struct stat here {};
-  if (::stat("/proc/thread-self/ns/net", &here) != 0) return fail(errno, "{}: network namespace", attempted);
-  auto& registry = Registry::get();
-  auto program = registry.find_or_make({here.st_ino, link.index()}, [&]() -> Result<std::unique_ptr<XdpProgram>> {
-    std::unique_ptr<XdpProgram> made(new XdpProgram);
-    if (auto ok = made->load(wish.fragments, attempted); !ok) return std::unexpected(ok.error());
-    if (auto ok = made->attach_to(link, wish, attempted); !ok) return std::unexpected(ok.error());
-    return made;
-  });
-  if (!program) return program;
-  const std::scoped_lock lock(registry.mutex());
-  if (auto ok = (*program)->adjust(wish, attempted); !ok) return std::unexpected(ok.error());
-  return program;
-}
-
 // Loads one of the two; a second time with the maps that there are.
-Result<void> XdpProgram::load(bool fragments, const std::string& attempted) {
+Result<void> LocalProgram::load(bool fragments, const std::string& attempted) {
   const QuietLibbpf quiet;
   const Skeleton skeleton(efio_xdp_kernel__open());
   if (!skeleton) return fail(errno, "{}: XDP program", attempted);
@@ -225,7 +228,7 @@ Result<void> XdpProgram::load(bool fragments, const std::string& attempted) {
   return {};
 }
 
-Result<void> XdpProgram::attach_to(const Link& link, const Wish& wish, const std::string& attempted) {
+Result<void> LocalProgram::attach_to(const Link& link, const Wish& wish, const std::string& attempted) {
   device_ = link.name();
   std::vector<XdpAttach> ways{wish.attach};
   if (wish.attach == XdpAttach::automatic) ways = {XdpAttach::native, XdpAttach::generic};
@@ -255,7 +258,7 @@ Result<void> XdpProgram::attach_to(const Link& link, const Wish& wish, const std
 }
 
 // For a further opening of the same device.
-Result<void> XdpProgram::adjust(const Wish& wish, const std::string& attempted) {
+Result<void> LocalProgram::adjust(const Wish& wish, const std::string& attempted) {
   if (wish.attach != XdpAttach::automatic && wish.attach != obtained_)
     return fail(Error::Kind::usage, attempted, "this program has {} open already, with attach={}", device_, name(obtained_))
         .hint("the same attach=, or none");
@@ -267,13 +270,13 @@ Result<void> XdpProgram::adjust(const Wish& wish, const std::string& attempted) 
       .hint("an MTU that a frame of the pool has room for");
 }
 
-bool XdpProgram::attached() const noexcept {
+bool LocalProgram::attached() const noexcept {
   bpf_link_info info{};
   std::uint32_t size = sizeof info;
   return bpf_obj_get_info_by_fd(link_.get(), &info, &size) == 0 && info.xdp.ifindex != 0;
 }
 
-Result<void> XdpProgram::set_socket(unsigned queue, int socket, const std::string& attempted) {
+Result<void> LocalProgram::set_socket(unsigned queue, int socket, const std::string& attempted) {
   if (auto ok = check_queue(queue, attempted); !ok) return ok;
   if (bpf_map_update_elem(sockets_.get(), &queue, &socket, BPF_NOEXIST) == 0) return {};
   if (errno == EEXIST)
@@ -282,7 +285,7 @@ Result<void> XdpProgram::set_socket(unsigned queue, int socket, const std::strin
   return fail(errno, "{}: queue {}", attempted, queue);
 }
 
-Result<void> XdpProgram::set_rules(unsigned queue, const XdpRules& rules, const std::string& attempted) {
+Result<void> LocalProgram::set_rules(unsigned queue, const XdpRules& rules, const std::string& attempted) {
   if (auto ok = check_queue(queue, attempted); !ok) return ok;
   if (rules.everything()) {
     if (bpf_map_delete_elem(rule_sets_.get(), &queue) == 0 || errno == ENOENT) return {};
@@ -301,9 +304,28 @@ Result<void> XdpProgram::set_rules(unsigned queue, const XdpRules& rules, const 
   return {};
 }
 
-void XdpProgram::clear_socket(unsigned queue) noexcept {
+void LocalProgram::clear_socket(unsigned queue) noexcept {
   (void)bpf_map_delete_elem(sockets_.get(), &queue);
   (void)bpf_map_delete_elem(rule_sets_.get(), &queue);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<XdpProgram>> XdpProgram::attach(const Link& link, const Wish& wish, const std::string& attempted) {
+  if (wish.broker) return wish.broker->attach(link, wish, attempted);
+  struct stat here {};
+  if (::stat("/proc/thread-self/ns/net", &here) != 0) return fail(errno, "{}: network namespace", attempted);
+  auto& registry = Registry::get();
+  auto program = registry.find_or_make({here.st_ino, link.index()}, [&]() -> Result<std::unique_ptr<LocalProgram>> {
+    auto made = std::make_unique<LocalProgram>();
+    if (auto ok = made->load(wish.fragments, attempted); !ok) return std::unexpected(ok.error());
+    if (auto ok = made->attach_to(link, wish, attempted); !ok) return std::unexpected(ok.error());
+    return made;
+  });
+  if (!program) return std::unexpected(program.error());
+  const std::scoped_lock lock(registry.mutex());
+  if (auto ok = (*program)->adjust(wish, attempted); !ok) return std::unexpected(ok.error());
+  return *program;
 }
 
 }  // namespace efio

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -20,11 +19,14 @@ namespace efio {
 enum class XdpAttach : std::uint8_t { automatic, native, generic };
 std::string_view name(XdpAttach attach) noexcept;  // "native"
 
+class XdpBroker;
+
 class XdpProgram {
  public:
   struct Wish {
     XdpAttach attach = XdpAttach::automatic;
     bool fragments = false;  // frames longer than a buffer: the program that takes them must be able to
+    std::shared_ptr<XdpBroker> broker = {};  // who attaches it, instead of this process
   };
 
   // Attaches the program, or shares the one that this process has attached to the interface; in the network namespace of
@@ -33,33 +35,25 @@ class XdpProgram {
   // otherwise than wished), unavailable (a kernel without it).
   static Result<std::shared_ptr<XdpProgram>> attach(const Link& link, const Wish& wish, const std::string& attempted);
 
-  ~XdpProgram() = default;
+  virtual ~XdpProgram() = default;
   XdpProgram(const XdpProgram&) = delete;
   XdpProgram& operator=(const XdpProgram&) = delete;
 
   // From now on the frames of this receive queue go to the socket, which has its rx ring. Errors: usage (no such queue),
   // device (the queue has a socket already, here or in another program).
-  Result<void> set_socket(unsigned queue, int socket, const std::string& attempted);
-  // Which of the queue's frames its socket gets; before this all of them. Replaced at once: no frame meets half of the old
-  // rules and half of the new. May be called at any time, also before the socket is set. Errors: usage, memory.
-  Result<void> set_rules(unsigned queue, const XdpRules& rules, const std::string& attempted);
+  virtual Result<void> set_socket(unsigned queue, int socket, const std::string& attempted) = 0;
+  // Which of the queue's frames its socket gets; before this, those of who had the queue last. Replaced at once: no frame
+  // meets half of the old rules and half of the new. At any time, also before the socket is set. Errors: usage, memory.
+  virtual Result<void> set_rules(unsigned queue, const XdpRules& rules, const std::string& attempted) = 0;
   // The queue is the host's again, and its rules are forgotten. The former is what a socket that is closed does by itself.
-  void clear_socket(unsigned queue) noexcept;
+  virtual void clear_socket(unsigned queue) noexcept = 0;
 
   XdpAttach obtained() const noexcept { return obtained_; }  // native or generic
   bool fragments() const noexcept { return fragments_; }
 
- private:
-  struct Key;
-  class Registry;
+ protected:
   XdpProgram() = default;
-  Result<void> load(bool fragments, const std::string& attempted);
-  Result<void> attach_to(const Link& link, const Wish& wish, const std::string& attempted);
-  Result<void> adjust(const Wish& wish, const std::string& attempted);
-  bool attached() const noexcept;
 
-  std::string device_;
-  Fd program_, sockets_, rule_sets_, link_;
   XdpAttach obtained_ = XdpAttach::automatic;
   bool fragments_ = false;
 };

@@ -347,6 +347,7 @@ XdpRules::~XdpRules() = default;
 
 Result<XdpRules> XdpRules::parse(std::string_view text, const std::string& attempted) {
   XdpRules result;
+  result.text_ = text;
   if (text == "all") return result;
   result.everything_ = false;
   if (text == "none") return result;

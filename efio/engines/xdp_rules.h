@@ -32,11 +32,13 @@ class XdpRules {
   XdpRules& operator=(XdpRules&&) noexcept;
   ~XdpRules();
 
+  const std::string& text() const noexcept { return text_; }
   bool everything() const noexcept { return everything_; }  // without looking at the frame
   // In the order in which they are tried; the first that fits decides, and a frame that none fits is the host's.
   const std::vector<efio_xdp_rule>& rules() const noexcept { return rules_; }
 
  private:
+  std::string text_ = "all";
   bool everything_ = true;
   std::vector<efio_xdp_rule> rules_;
 };

@@ -10,7 +10,6 @@
 #include "efio/engines/xdp_umem.h"
 
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -47,30 +46,11 @@ Registry& registry() {
   return all;
 }
 
-std::uint64_t namespace_of(const Fd& socket) {
+std::uint64_t network_namespace() {
   std::uint64_t cookie = 0;
   socklen_t size = sizeof cookie;
+  const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   return ::getsockopt(socket.get(), SOL_SOCKET, netns_cookie, &cookie, &size) == 0 ? cookie : 0;
-}
-
-template <class T>
-Result<void> set_option(const Fd& socket, int option, const T& value, const char* name, const std::string& attempted) {
-  if (::setsockopt(socket.get(), SOL_XDP, option, &value, sizeof value) == 0) return {};
-  return fail(errno, "{}: {}", attempted, name);
-}
-
-Result<void> register_memory(const Fd& socket, const Pool& pool, const std::string& attempted) {
-  xdp_umem_reg memory{};
-  memory.addr = reinterpret_cast<std::uint64_t>(pool.base());
-  memory.len = pool.frames() * pool.stride();
-  memory.chunk_size = static_cast<std::uint32_t>(pool.stride());
-  if (::setsockopt(socket.get(), SOL_XDP, XDP_UMEM_REG, &memory, sizeof memory) == 0) return {};
-  const int error = errno;
-  rlimit limit{};
-  if (error != ENOBUFS || ::getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return fail(error, "{}: XDP_UMEM_REG", attempted);
-  return fail(Error::Kind::memory, attempted, "{} bytes of frames are to be locked in memory, and the user's limit is {}",
-              memory.len, limit.rlim_cur)
-      .hint("`ulimit -l` of {} or more, CAP_IPC_LOCK, or less memory (frames=, ring=)", (memory.len + 1023) / 1024);
 }
 
 template <class Entry>
@@ -83,30 +63,9 @@ Result<XdpRing<Entry>> map_ring(const Fd& socket, std::uint64_t page_offset, con
   return XdpRing<Entry>(Mapping(memory, bytes), at, entries);
 }
 
-Result<void> bind(const Fd& socket, const XdpSocketWish& wish, std::uint16_t flags, int shared_with) {
-  sockaddr_xdp address{};
-  address.sxdp_family = AF_XDP;
-  address.sxdp_flags = flags;
-  address.sxdp_ifindex = static_cast<std::uint32_t>(wish.link->index());
-  address.sxdp_queue_id = wish.queue;
-  address.sxdp_shared_umem_fd = static_cast<std::uint32_t>(shared_with);
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return {};
-  return fail(errno, "{}: bind to queue {} of {}", wish.attempted, wish.queue, wish.link->name());
-}
-
 bool is_busy(const Error& error) { return error.os == EBUSY; }
 
 }  // namespace
-
-Result<Fd> open_xdp_socket(const std::string& attempted) {
-  Fd fd(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
-  if (fd) return fd;
-  if (errno == EAFNOSUPPORT)
-    return fail(Error::Kind::unavailable, attempted, "this kernel has no AF_XDP").hint("CONFIG_XDP_SOCKETS, or packet:");
-  if (errno == EPERM)
-    return fail(Error::Kind::permission, attempted, "AF_XDP needs root or CAP_NET_RAW").hint("{}", raw_socket_hint());
-  return fail(errno, "{}: AF_XDP", attempted);
-}
 
 XdpChannel::~XdpChannel() {
   if (!umem) return;
@@ -117,16 +76,12 @@ XdpChannel::~XdpChannel() {
 Result<XdpSocket> XdpSocket::attempt(const XdpSocketWish& wish, bool zero_copy) {
   const auto& attempted = wish.attempted;
   const bool receiving = wish.direction == Direction::rx;
-  auto opened = open_xdp_socket(attempted);
-  if (!opened) return std::unexpected(opened.error());
   XdpSocket socket;
-  socket.fd_ = std::move(*opened);
   socket.direction_ = wish.direction;
-  const Fd& fd = socket.fd_;
 
   auto& all = registry();
   const std::scoped_lock lock(all.mutex);
-  const Registry::Key key{namespace_of(fd), wish.link->index(), wish.queue};
+  const Registry::Key key{network_namespace(), wish.link->index(), wish.queue};
   auto channel = all.channels[key].lock();
   if (channel && channel->sockets.empty()) channel = nullptr;  // being closed
   const bool joins = channel != nullptr;
@@ -157,22 +112,28 @@ Result<XdpSocket> XdpSocket::attempt(const XdpSocketWish& wish, bool zero_copy) 
   }
 
   const bool registers = umem == nullptr;
-  if (registers) {
-    if (auto ok = register_memory(fd, *wish.pool, attempted); !ok) return std::unexpected(ok.error());
-    umem = std::make_shared<XdpUmem>(wish.pool, zero_copy, wish.fragments);
-  }
+  if (registers) umem = std::make_shared<XdpUmem>(wish.pool, zero_copy, wish.fragments);
   const auto fill_entries = std::bit_ceil(wish.rx_frames);
-  if (!joins) {
-    if (auto ok = set_option(fd, XDP_UMEM_FILL_RING, fill_entries, "XDP_UMEM_FILL_RING", attempted); !ok)
-      return std::unexpected(ok.error());
-    if (auto ok = set_option(fd, XDP_UMEM_COMPLETION_RING, wish.completions, "XDP_UMEM_COMPLETION_RING", attempted); !ok)
-      return std::unexpected(ok.error());
-  }
   const auto entries = receiving ? wish.rx_slots : wish.tx_slots;
-  if (auto ok = receiving ? set_option(fd, XDP_RX_RING, entries, "XDP_RX_RING", attempted)
-                          : set_option(fd, XDP_TX_RING, entries, "XDP_TX_RING", attempted);
-      !ok)
-    return std::unexpected(ok.error());
+  auto bound = bind_xdp_socket({.attempted = attempted,
+                                .device = wish.link->name(),
+                                .interface = wish.link->index(),
+                                .queue = wish.queue,
+                                .direction = wish.direction,
+                                .zero_copy = zero_copy,
+                                .fragments = wish.fragments,
+                                .entries = entries,
+                                .fill = joins ? 0 : fill_entries,
+                                .completion = joins ? 0 : wish.completions,
+                                .shared_with = joins ? channel->sockets.front() : registers ? -1 : umem->sockets.front(),
+                                .memory = wish.pool->base(),
+                                .size = wish.pool->frames() * wish.pool->stride(),
+                                .chunk = wish.pool->stride(),
+                                .memfd = wish.pool->memfd(),
+                                .broker = wish.broker});
+  if (!bound) return std::unexpected(bound.error());
+  socket.fd_ = std::move(*bound);
+  const Fd& fd = socket.fd_;
 
   xdp_mmap_offsets at{};
   socklen_t size = sizeof at;
@@ -191,13 +152,6 @@ Result<XdpSocket> XdpSocket::attempt(const XdpSocketWish& wish, bool zero_copy) 
     channel->fill = std::move(*fill);
     channel->completion = std::move(*completion);
   }
-
-  const auto own_flags = static_cast<std::uint16_t>((zero_copy ? XDP_ZEROCOPY : XDP_COPY) | XDP_USE_NEED_WAKEUP |
-                                                    (wish.fragments ? xdp_use_fragments : 0));
-  auto bound = joins       ? bind(fd, wish, XDP_SHARED_UMEM, channel->sockets.front())
-               : registers ? bind(fd, wish, own_flags, 0)
-                           : bind(fd, wish, XDP_SHARED_UMEM, umem->sockets.front());
-  if (!bound) return std::unexpected(bound.error());
 
   (receiving ? channel->rx_open : channel->tx_open) = true;
   channel->umem = umem;

@@ -17,11 +17,11 @@
 #include "efio/descriptor.h"
 #include "efio/engines/engine.h"
 #include "efio/engines/link.h"
+#include "efio/engines/xdp_bind.h"
 
 namespace efio {
 
 // Of linux/if_xdp.h and sys/socket.h, newer than some systems' headers; a kernel that does not know them says so.
-inline constexpr std::uint16_t xdp_use_fragments = 1 << 4;   // XDP_USE_SG, Linux 6.6
 inline constexpr std::uint32_t xdp_more = 1;                 // XDP_PKT_CONTD: the frame goes on in the next descriptor
 inline constexpr int xdp_send_budget = 9;                    // XDP_MAX_TX_SKB_BUDGET, Linux 6.18
 
@@ -98,10 +98,8 @@ struct XdpSocketWish {
   bool fragments = false;
   std::uint32_t rx_slots = 0, tx_slots = 0;        // of the ring of descriptors, by direction
   std::uint32_t rx_frames = 0, completions = 0;    // what the fill and the completion ring have to hold
+  std::shared_ptr<XdpBroker> broker = {};          // who binds it
 };
-
-// One that is not bound. Errors: unavailable, permission.
-Result<Fd> open_xdp_socket(const std::string& attempted);
 
 // A socket that is bound to one direction of one queue.
 class XdpSocket {
