@@ -1,0 +1,434 @@
+#include "efnet/tables/session_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "efio/fail.h"
+
+namespace efnet {
+namespace {
+
+using efio::Error;
+using table_time::ticks;
+using table_time::widened;
+
+constexpr std::string_view creating = "create a session table";
+constexpr std::uint32_t no_source = TagIndex::none;
+// Half the range of 32-bit ticks, less the lag of a wheel.
+constexpr Time longest_timeout = std::chrono::hours(24 * 24);
+
+// The number of a family's address words that count, and how.
+std::uint64_t high_bits(std::uint64_t value, unsigned bits) noexcept {
+  return bits == 0 ? 0 : bits >= 64 ? value : value & ~std::uint64_t{0} << (64 - bits);
+}
+
+}  // namespace
+
+std::vector<TimeoutClass> nat_timeout_classes() {
+  using namespace std::chrono_literals;
+  return {{"udp", 300s},               // RFC 4787, REQ-5
+          {"tcp_transitory", 240s},    // RFC 5382, REQ-5
+          {"tcp_established", 7440s},  // RFC 5382, REQ-5
+          {"icmp", 60s},               // RFC 5508, REQ-2
+          {"other", 600s}};
+}
+
+template <class Key>
+efio::Result<SessionTable<Key>> SessionTable<Key>::create(SessionOptions options) {
+  const auto usage = [](auto text, auto... arguments) {
+    return efio::fail(Error::Kind::usage, std::string(creating), text, arguments...);
+  };
+  if (options.capacity == 0 || options.capacity > std::size_t{1} << 30)
+    return usage(FMT_STRING("a capacity of {}"), options.capacity).hint("between 1 and 2^30 sessions");
+  if (options.classes.empty() || options.classes.size() > 255)
+    return usage(FMT_STRING("{} timeout classes"), options.classes.size()).hint("between 1 and 255");
+  for (const TimeoutClass& timeout : options.classes)
+    if (timeout.timeout <= Time::zero() || timeout.timeout > longest_timeout)
+      return usage(FMT_STRING("a timeout of {} ns for class \"{}\""), timeout.timeout.count(), timeout.name)
+          .hint("more than 0, at most 24 days");
+  if (options.tcp_established >= options.classes.size() || options.tcp_transitory >= options.classes.size()) {
+    const auto last = static_cast<std::uint8_t>(options.classes.size() - 1);
+    options.tcp_established = std::min(options.tcp_established, last);
+    options.tcp_transitory = std::min(options.tcp_transitory, last);
+  }
+  constexpr unsigned address_bits = sizeof(Key) == sizeof(FlowKey4) ? 32 : 128;
+  if (options.source_bits > address_bits)
+    return usage(FMT_STRING("a source of {} bits"), options.source_bits).hint("at most {}", address_bits);
+
+  SessionTable table;
+  std::vector<std::uint64_t> timeouts;
+  for (const TimeoutClass& timeout : options.classes) {
+    timeouts.push_back(table_time::ticks_up(timeout.timeout));
+    table.timeouts_.push_back(static_cast<std::uint32_t>(timeouts.back()));
+  }
+  if (!options.seed) {
+    auto seed = HashSeed::random();
+    if (!seed) return std::unexpected(std::move(seed.error()));
+    options.seed = *seed;
+  }
+  table.hash_ = KeyedHash(*options.seed);
+
+  auto store = Store::create(options.capacity, table.hash_);
+  if (!store) return std::unexpected(std::move(store.error()));
+  auto wheels = TimeoutWheels::create(options.capacity, timeouts);
+  if (!wheels) return std::unexpected(std::move(wheels.error()));
+  table.store_ = std::move(*store);
+  table.wheels_ = std::move(*wheels);
+  table.wheels_.free_all();
+  if (options.tcp_windows) {
+    auto windows = TableArray<TcpWindows>::create(options.capacity);
+    if (!windows) return std::unexpected(std::move(windows.error()));
+    table.windows_ = std::move(*windows);
+  }
+  if (options.per_source != 0) {
+    const std::size_t count = options.sources != 0 ? options.sources : options.capacity;
+    auto sources = TableArray<Source>::create(count);
+    if (!sources) return std::unexpected(std::move(sources.error()));
+    auto source_index = TagIndex::create(count);
+    if (!source_index) return std::unexpected(std::move(source_index.error()));
+    table.sources_ = std::move(*sources);
+    table.source_index_ = std::move(*source_index);
+    for (std::size_t i = count; i-- > 0;) {
+      table.sources_[i].next_free = table.free_source_;
+      table.free_source_ = static_cast<std::uint32_t>(i);
+    }
+  }
+  table.options_ = std::move(options);
+  return table;
+}
+
+// In passes over a chunk, so that the lines of all its keys are fetched at once.
+template <class Key>
+template <bool fetch>
+void SessionTable<Key>::lookup_chunks(std::span<const Key> keys, std::span<SessionRef> found) const noexcept {
+  const std::size_t count = std::min(keys.size(), found.size());
+  for (std::size_t done = 0; done < count; done += chunk) {
+    const std::size_t now = std::min(chunk, count - done);
+    std::array<std::uint64_t, chunk> hashes;
+    std::array<Place, chunk> places;
+    std::array<std::uint32_t, chunk> numbers;
+    hash_.batch<key_words>(keys.data() + done, now, hashes.data());
+    for (std::size_t i = 0; i < now; ++i) {
+      places[i] = store_.search_place(hashes[i]);
+      store_.prefetch(places[i]);
+    }
+    store_.template find<fetch>(keys.data() + done, places.data(), now, numbers.data());
+    for (std::size_t i = 0; i < now; ++i) found[done + i] = SessionRef::from_bits(numbers[i]);
+  }
+}
+
+template <class Key>
+void SessionTable<Key>::lookup(std::span<const Key> keys, std::span<SessionRef> found) const noexcept {
+  lookup_chunks<true>(keys, found);
+}
+template <class Key>
+void SessionTable<Key>::lookup_only(std::span<const Key> keys, std::span<SessionRef> found) const noexcept {
+  lookup_chunks<false>(keys, found);
+}
+
+template <class Key>
+void SessionTable<Key>::insert(std::span<const New> news, Time now, std::span<Inserted> made) noexcept {
+  const std::size_t count = std::min(news.size(), made.size());
+  for (std::size_t done = 0; done < count; done += chunk) {
+    const std::size_t these = std::min(chunk, count - done);
+    std::array<Key, chunk * 2> keys;
+    std::array<std::uint64_t, chunk * 2> hashes;
+    std::array<Place, chunk * 2> places;
+    for (std::size_t i = 0; i < these; ++i) {
+      keys[2 * i] = news[done + i].key;
+      keys[2 * i + 1] = news[done + i].reverse;
+    }
+    hash_.batch<key_words>(keys.data(), 2 * these, hashes.data());
+    for (std::size_t i = 0; i < 2 * these; ++i) {
+      places[i] = store_.place(hashes[i]);
+      store_.prefetch(places[i]);
+    }
+    for (std::size_t i = 0; i < these; ++i)
+      made[done + i] = insert_one(news[done + i], places[2 * i], places[2 * i + 1], ticks(now));
+  }
+}
+
+template <class Key>
+auto SessionTable<Key>::insert_one(const New& session, Place place, Place reverse_place, std::uint64_t now) noexcept
+    -> Inserted {
+  const std::array<Key, 2> keys{session.key, session.reverse};
+  const std::array<Place, 2> both{place, reverse_place};
+  std::array<std::uint32_t, 2> numbers;
+  store_.template find<false>(keys.data(), both.data(), 2, numbers.data());
+  const std::uint32_t there = numbers[0] != Store::none ? numbers[0] : numbers[1];
+  if (there != Store::none) return {InsertStatus::exists, SessionRef::from_bits(there)};
+  const std::uint32_t number = wheels_.top_free();
+  if (number == TimeoutWheels::none) return {InsertStatus::full, {}};
+  std::uint32_t source = no_source;
+  if (options_.per_source != 0) {
+    source = enter_source(session.key);
+    if (source == no_source) return {InsertStatus::source_limit, {}};
+  }
+  // Practically never refused below the capacity; then the table counts as full.
+  if (!store_.insert(number, session.key, place, session.reverse, reverse_place)) [[unlikely]] {
+    if (source != no_source) leave_source(source);
+    return {InsertStatus::full, {}};
+  }
+  (void)wheels_.pop_free();
+  const auto timeout_class =
+      static_cast<std::uint8_t>(std::min<std::size_t>(session.timeout_class, options_.classes.size() - 1));
+  store_.state(number) = {.value = session.value,
+                          .seen = static_cast<std::uint32_t>(now),
+                          .made = static_cast<std::uint32_t>(now),
+                          .source = source,
+                          .timeout_class = timeout_class,
+                          .live = true};
+  if (windows_.size() != 0) windows_[number] = {};
+  wheels_.link(number, timeout_class, now + timeouts_[timeout_class]);
+  ++size_;
+  if (const std::uint32_t next = wheels_.top_free(); next != TimeoutWheels::none) store_.prefetch_state(next);
+  return {InsertStatus::inserted, SessionRef(number, false)};
+}
+
+template <class Key>
+Session<Key> SessionTable<Key>::copy(std::uint32_t session) const noexcept {
+  return {store_.key(session, false), store_.key(session, true), store_.state(session)};
+}
+
+// Out of everything but the wheel.
+template <class Key>
+void SessionTable<Key>::end(std::uint32_t session) noexcept {
+  store_.erase(session);
+  SessionState& state = store_.state(session);
+  if (state.source != no_source) leave_source(state.source);
+  state.live = false;
+  wheels_.push_free(session);
+  --size_;
+}
+
+template <class Key>
+bool SessionTable<Key>::erase(std::uint32_t session) noexcept {
+  if (!is_live(session)) return false;
+  wheels_.unlink(session);
+  end(session);
+  return true;
+}
+
+template <class Key>
+void SessionTable<Key>::clear() noexcept {
+  store_.clear();
+  wheels_.clear();
+  for (std::uint32_t session = 0; session < capacity(); ++session) {
+    SessionState& state = store_.state(session);
+    if (state.live && state.source != no_source) leave_source(state.source);
+    state.live = false;
+  }
+  wheels_.free_all();
+  size_ = 0;
+}
+
+template <class Key>
+std::uint64_t SessionTable<Key>::deadline(const SessionState& state, std::uint64_t now) const noexcept {
+  return widened(state.seen, now) + timeouts_[state.timeout_class];
+}
+
+template <class Key>
+void SessionTable<Key>::set_class(std::uint32_t session, std::uint8_t timeout_class, Time now) noexcept {
+  if (!is_live(session)) return;
+  SessionState& state = store_.state(session);
+  timeout_class = static_cast<std::uint8_t>(std::min<std::size_t>(timeout_class, options_.classes.size() - 1));
+  if (state.timeout_class == timeout_class) return;
+  state.timeout_class = timeout_class;
+  wheels_.unlink(session);
+  wheels_.link(session, timeout_class, deadline(state, ticks(now)));
+}
+
+template <class Key>
+auto SessionTable<Key>::track_tcp(SessionRef ref, const TcpSegment& segment, Time now) noexcept -> Tcp {
+  SessionState& state = store_.state(ref.session());
+  Tcp result{.before = state.tcp, .after = state.tcp};
+  if (!state.live) return result;
+  const bool forward = !ref.is_reverse();
+  result.after = next_state(state.tcp, forward, segment.flags);
+  if (windows_.size() != 0) {
+    TcpWindows& windows = windows_[ref.session()];
+    const bool opens =
+        result.after != state.tcp && (result.after == TcpState::init_forward || result.after == TcpState::init_reverse);
+    if (opens) windows = {};  // the next connection of these ports has windows of its own
+    result.in_window = windows.accept(forward, segment);
+    if (!result.in_window) {
+      result.after = state.tcp;
+      return result;
+    }
+  }
+  state.tcp = result.after;
+  set_class(ref.session(), is_established(state.tcp) ? options_.tcp_established : options_.tcp_transitory, now);
+  return result;
+}
+
+// As in lookup(), a chunk's lines are fetched at once: the states of the sessions that fell due, then the keys
+// of those that end.
+template <class Key>
+auto SessionTable<Key>::expire(Time now, std::span<Session<Key>> gone, std::size_t most_visits) noexcept -> Expired {
+  const std::uint64_t at = ticks(now);
+  Expired result;
+  std::size_t of_class = 0;
+  while (result.ended < gone.size() && result.visited < most_visits) {
+    const std::size_t most = std::min({chunk, gone.size() - result.ended, most_visits - result.visited});
+    std::array<std::uint32_t, chunk> due;
+    std::size_t count = 0;
+    while (count < most && of_class < timeouts_.size()) {
+      const std::uint32_t number = wheels_.next_due(of_class, at);
+      if (number == TimeoutWheels::none) {
+        ++of_class;
+        continue;
+      }
+      store_.prefetch_state(number);
+      due[count++] = number;
+    }
+    if (count == 0) return result;
+    result.visited += count;
+
+    std::size_t ending = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const SessionState& state = store_.state(due[i]);
+      if (const std::uint64_t until = deadline(state, at); until > at) {
+        wheels_.link(due[i], state.timeout_class, until);
+        continue;
+      }
+      store_.prefetch_keys(due[i]);
+      due[ending++] = due[i];
+    }
+    for (std::size_t i = 0; i < ending; ++i) {
+      gone[result.ended++] = copy(due[i]);
+      end(due[i]);
+    }
+  }
+  result.more = true;
+  return result;
+}
+
+template <class Key>
+std::optional<Session<Key>> SessionTable<Key>::evict(std::span<const std::uint8_t> classes, Time now) noexcept {
+  constexpr unsigned tries = 16;  // sessions that were refreshed since go to the end of the queue
+  const std::uint64_t at = ticks(now);
+  for (const std::uint8_t of_class : classes) {
+    if (of_class >= timeouts_.size()) continue;
+    for (unsigned i = 0; i < tries; ++i) {
+      const std::uint32_t number = wheels_.soonest(of_class);
+      if (number == TimeoutWheels::none) break;
+      const SessionState& state = store_.state(number);
+      const std::uint64_t until = deadline(state, at);
+      wheels_.link(number, of_class, until);
+      const bool refreshed = state.seen != state.made && until > at + timeouts_[of_class] / 2;
+      if (refreshed && i + 1 < tries) continue;
+      const Session<Key> ended = copy(number);
+      erase(number);
+      return ended;
+    }
+  }
+  return std::nullopt;
+}
+
+template <class Key>
+std::array<std::uint64_t, 2> SessionTable<Key>::source_key(const Key& key) const noexcept {
+  if constexpr (sizeof(Key) == sizeof(FlowKey4)) {
+    const unsigned bits = options_.source_bits == 0 ? 32 : options_.source_bits;
+    return {high_bits(std::uint64_t{key.src.number()} << 32, bits), key.domain};
+  } else {
+    // A source wider than /64 is rare; its low half shares a word with the domain, which is kept apart by a
+    // multiplication.
+    const unsigned bits = options_.source_bits != 0 ? options_.source_bits : key.version == 4 ? 128 : 64;
+    const std::uint64_t low = bits > 64 ? high_bits(key.src.low(), bits - 64) : 0;
+    return {high_bits(key.src.high(), bits), low + key.domain * 0x9E37'79B9'7F4A'7C15};
+  }
+}
+
+template <class Key>
+std::uint32_t SessionTable<Key>::sessions_of(const Key& key) const noexcept {
+  if (options_.per_source == 0) return 0;
+  const auto wanted = source_key(key);
+  const std::uint32_t source = source_index_.find(source_index_.place(hash_(wanted)),
+                                                  [&](std::uint32_t number) { return sources_[number].key == wanted; });
+  return source == no_source ? 0 : sources_[source].sessions;
+}
+
+// Counts one session more for the source; none where it may have no more, or is one too many.
+template <class Key>
+std::uint32_t SessionTable<Key>::enter_source(const Key& key) noexcept {
+  const auto wanted = source_key(key);
+  const TagIndex::Place place = source_index_.place(hash_(wanted));
+  const std::uint32_t known =
+      source_index_.find(place, [&](std::uint32_t number) { return sources_[number].key == wanted; });
+  if (known != no_source) {
+    if (sources_[known].sessions >= options_.per_source) return no_source;
+    ++sources_[known].sessions;
+    return known;
+  }
+  const std::uint32_t number = free_source_;
+  if (number == no_source || !source_index_.insert(place, number)) return no_source;
+  free_source_ = sources_[number].next_free;
+  sources_[number] = {wanted, 1, TagIndex::none};
+  return number;
+}
+
+template <class Key>
+void SessionTable<Key>::leave_source(std::uint32_t number) noexcept {
+  Source& source = sources_[number];
+  if (--source.sessions != 0) return;
+  source_index_.erase(source_index_.place(hash_(source.key)), number);
+  source.next_free = free_source_;
+  free_source_ = number;
+}
+
+namespace {
+
+void write_key(std::string& out, const FlowKey4& key) {
+  fmt::format_to(std::back_inserter(out),
+                 R"("src":"{}","dst":"{}","src_port":{},"dst_port":{},"protocol":{},"domain":{})", to_string(key.src),
+                 to_string(key.dst), key.src_port, key.dst_port, static_cast<unsigned>(key.protocol), key.domain);
+}
+void write_key(std::string& out, const FlowKey& key) {
+  if (key.version == 4) return write_key(out, key.key4());
+  fmt::format_to(std::back_inserter(out),
+                 R"("src":"{}","dst":"{}","src_port":{},"dst_port":{},"protocol":{},"domain":{})", to_string(key.src),
+                 to_string(key.dst), key.src_port, key.dst_port, static_cast<unsigned>(key.protocol), key.domain);
+}
+
+void write_string(std::string& out, std::string_view text) {
+  out += '"';
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (static_cast<unsigned char>(c) < 0x20)
+      fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
+    else
+      out += c;
+  }
+  out += '"';
+}
+
+double seconds(std::uint64_t tick_count) {
+  return static_cast<double>(table_time::from_ticks(tick_count).count()) * 1e-9;
+}
+
+}  // namespace
+
+template <class Key>
+std::uint32_t SessionTable<Key>::write_json(std::uint32_t from, std::size_t most, Time now, std::string& out) const {
+  const std::uint64_t at = ticks(now);
+  return scan(from, most, [&](std::uint32_t session, const SessionState& state) {
+    out += '{';
+    write_key(out, key(session));
+    out += R"(,"reverse":{)";
+    write_key(out, key(session, true));
+    out += R"(},"class":)";
+    write_string(out, options_.classes[state.timeout_class].name);
+    if (state.tcp != TcpState::closed) fmt::format_to(std::back_inserter(out), R"(,"tcp":"{}")", to_string(state.tcp));
+    const std::uint64_t until = deadline(state, at);
+    fmt::format_to(std::back_inserter(out), R"(,"age_s":{:.3f},"idle_s":{:.3f},"left_s":{:.3f},"value":{}}},)",
+                   seconds(at - widened(state.made, at)), seconds(at - widened(state.seen, at)),
+                   seconds(until > at ? until - at : 0), state.value);
+  });
+}
+
+template class SessionTable<FlowKey4>;
+template class SessionTable<FlowKey>;
+
+}  // namespace efnet
