@@ -30,9 +30,9 @@ class Failure {
   Error error_;
 };
 
-// The kind that goes with an errno, and its text ("Operation not permitted").
-Error::Kind kind_of(int os) noexcept;
-std::string describe_os_error(int os);
+// The kind that goes with an errno, and its text ("Operation not permitted"). Exported for libefnet only.
+EFIO_EXPORT Error::Kind kind_of(int os) noexcept;
+EFIO_EXPORT std::string describe_os_error(int os);
 
 template <class... Args>
 Failure fail(int os, fmt::format_string<Args...> attempted, Args&&... args) {
