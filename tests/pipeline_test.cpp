@@ -382,6 +382,36 @@ TEST(TxPackets, CommitsWhatPassedClosedUp) {
   expect_balanced(near);
 }
 
+TEST(TxPackets, WhatPluginsMakeGoesBehindAndLeavesWithThem) {
+  auto [near, far] = open_ends();
+  Pipeline pipeline(&near.tx());
+  std::vector<Frame> kept;
+  int innermost = 0, outermost = 0;
+  pipeline.add(plugin({}, [&](PacketBatch& packets, Gate&) { outermost += static_cast<int>(packets.count()); }));
+  pipeline.add(plugin({}, [&](PacketBatch& packets, Gate& gate) {
+    kept.push_back(std::move(*packets.take(1)));
+    for (int i = 0; i < 5; ++i) make_numbered(gate, 90 + i);
+  }));
+  pipeline.add(plugin({}, [&](PacketBatch& packets, Gate&) { innermost += static_cast<int>(packets.count()); }));
+  auto batch = near.tx().claim(7);
+  for (int i = 0; i < 3; ++i) {
+    batch[static_cast<std::size_t>(i)].length = 60;
+    batch[static_cast<std::size_t>(i)].bytes()[0] = static_cast<std::byte>(i);
+  }
+  TxPackets packets(batch, 3);
+  pipeline.outgate(packets, 1s);
+  EXPECT_EQ(packets.commit(), 6U);
+  near.tx().flush();
+  EXPECT_THAT(numbers(received(far)), ElementsAre(0, 2, 90, 91, 92, 93));
+  EXPECT_EQ(pipeline.stats()[1].made, 4U);
+  EXPECT_EQ(pipeline.stats()[1].not_made, 1U);
+  EXPECT_EQ(innermost, 3);
+  EXPECT_EQ(outermost, 6);
+  EXPECT_EQ(near.stats().tx.made, 4U);
+  EXPECT_EQ(near.stats().tx.offered, 2U);
+  expect_balanced(near);
+}
+
 // Plugins that do anything, for long; every frame is somewhere.
 TEST(Pipeline, EveryFrameIsAccountedForWhateverPluginsDo) {
   for (unsigned seed = 0; seed < 20; ++seed) {

@@ -173,11 +173,12 @@ class EFIO_EXPORT RxPackets final : public PacketBatch {
 // Returns how many. What found no room stays: to be tried again, taken, or given up by drop_rest(not_forwarded).
 EFIO_EXPORT std::size_t forward(RxPackets& packets, efio::TxQueue& tx) noexcept;
 
-// Claimed slots that the program has filled, on their way out: the first `n` of a batch, at most 64.
+// Claimed slots that the program has filled, on their way out: the first `n` of a batch, at most 64. What plugins make
+// meanwhile, such as an ARP request, goes into the slots behind them, up to the 64th: claim some more than you fill.
 //
-//     auto batch = port.tx().claim(3);          // fill them
+//     auto batch = port.tx().claim(16);         // fill three of them
 //     efnet::TxPackets packets(batch, 3);
-//     pipeline.outgate(packets, now);
+//     pipeline.outgate(packets, now);           // the pipeline of the same port
 //     packets.commit();
 class EFIO_EXPORT TxPackets final : public PacketBatch {
  public:
@@ -185,8 +186,9 @@ class EFIO_EXPORT TxPackets final : public PacketBatch {
 
   efio::Room room(std::size_t i) const noexcept override;
 
-  // Queues the frames that are here, closed up where others have left, for the next flush. Returns how many.
-  std::size_t commit() noexcept { return commit(*batch_, size_, here_, 0); }
+  // Queues the frames that are here, closed up where others have left, and those that were made, for the next flush.
+  // Returns how many. All others of the batch's slots are as they were claimed.
+  std::size_t commit() noexcept { return commit(*batch_, used_, here_ | staged_, made_); }
 
  private:
   friend class Pipeline;
@@ -195,7 +197,8 @@ class EFIO_EXPORT TxPackets final : public PacketBatch {
       : PacketBatch(batch.begin() + first,
                     first < batch.size() ? (n < batch.size() - first ? n : batch.size() - first) : 0),
         batch_(&batch),
-        spares_(spares) {}
+        spares_(spares),
+        used_(size_) {}
   // Of the first `size` slots, the frames that start at the bits of `here`; those of `made` count as made.
   static std::size_t commit(efio::TxBatch& batch, std::size_t size, std::uint64_t here, std::uint64_t made) noexcept;
 
@@ -204,6 +207,10 @@ class EFIO_EXPORT TxPackets final : public PacketBatch {
 
   efio::TxBatch* batch_;
   efio::Pool* spares_;
+  // Slots [size_, used_) hold what plugins made or released; of these, those that came through, and those that were
+  // made.
+  std::size_t used_;
+  std::uint64_t staged_ = 0, made_ = 0;
 };
 
 }  // namespace efnet

@@ -1,5 +1,6 @@
 #include "efnet/plugins/pipeline.h"
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -70,6 +71,19 @@ class Pipeline::Running final : public Gate {
     now_ = now;
     run_outgates(stages.size(), packets);
     commit_staged();
+  }
+  // The program holds a claim on our own queue: what is made goes behind what it has filled, and leaves with it.
+  void out(TxPackets& packets, std::chrono::nanoseconds now) noexcept {
+    if (&packets.batch_->queue() != tx_) return out(static_cast<PacketBatch&>(packets), now);
+    now_ = now;
+    staged_ = packets.batch_;
+    most_ = std::min(packets.batch_->size(), PacketBatch::capacity);
+    used_ = passed_ = packets.used_;
+    run_outgates(stages.size(), packets);
+    packets.used_ = used_;
+    packets.staged_ |= here_;
+    packets.made_ |= made_;
+    forget_staged();
   }
   void tick(std::chrono::nanoseconds now) noexcept {
     now_ = now;
@@ -188,21 +202,28 @@ class Pipeline::Running final : public Gate {
 
   // Whether there is a claimed slot at used_.
   bool have_slot() noexcept {
-    if (staged_ && used_ < staged_->size()) [[likely]]
+    if (used_ < most_) [[likely]]
       return true;
-    if (staged_ && depth_ > 0) return false;  // frames before ours are on their way, and leave first
+    // A claim of the program's is not ours to commit; of our own, frames may be on their way, and leave first.
+    if (staged_ != nullptr && (!claimed_ || depth_ > 0)) return false;
     pass_on_staged();
     commit_staged();
-    staged_.emplace(tx_->claim(PacketBatch::capacity));
-    return !staged_->empty();
+    staged_ = &claimed_.emplace(tx_->claim(PacketBatch::capacity));
+    most_ = staged_->size();
+    return most_ > 0;
   }
 
   void commit_staged() noexcept {
-    if (!staged_) [[likely]]
+    if (!claimed_) [[likely]]
       return;
-    TxPackets::commit(*staged_, used_, here_, made_);
-    staged_.reset();
-    used_ = passed_ = 0;
+    TxPackets::commit(*claimed_, used_, here_, made_);
+    forget_staged();
+  }
+
+  void forget_staged() noexcept {
+    claimed_.reset();
+    staged_ = nullptr;
+    used_ = passed_ = most_ = 0;
     here_ = made_ = 0;
   }
 
@@ -210,13 +231,15 @@ class Pipeline::Running final : public Gate {
   std::size_t most_kept_;
   std::shared_ptr<efio::Pool> spares_;
 
-  std::size_t current_ = 0;  // the plugin at work
-  unsigned depth_ = 0;       // how many of pass_on_staged() are under way
-  std::optional<efio::TxBatch> staged_;
-  std::size_t used_ = 0;    // slots of it that have been filled
-  std::size_t passed_ = 0;  // of these, handed to outgates
-  std::uint64_t here_ = 0;  // of these, came through
-  std::uint64_t made_ = 0;  // made, not released
+  std::size_t current_ = 0;               // the plugin at work
+  unsigned depth_ = 0;                    // how many of pass_on_staged() are under way
+  std::optional<efio::TxBatch> claimed_;  // our own claim
+  efio::TxBatch* staged_ = nullptr;       // that, or one of the program's
+  std::size_t most_ = 0;                  // slots of it that may be filled
+  std::size_t used_ = 0;                  // slots of it that have been
+  std::size_t passed_ = 0;                // of these, handed to outgates
+  std::uint64_t here_ = 0;                // of these, came through
+  std::uint64_t made_ = 0;                // made, not released
 };
 
 std::uint64_t GateStats::total_dropped() const noexcept {
@@ -246,6 +269,7 @@ std::size_t Pipeline::size() const noexcept { return running_->stages.size(); }
 
 void Pipeline::ingate(PacketBatch& packets, std::chrono::nanoseconds now) noexcept { running_->in(packets, now); }
 void Pipeline::outgate(PacketBatch& packets, std::chrono::nanoseconds now) noexcept { running_->out(packets, now); }
+void Pipeline::outgate(TxPackets& packets, std::chrono::nanoseconds now) noexcept { running_->out(packets, now); }
 void Pipeline::tick(std::chrono::nanoseconds now) noexcept { running_->tick(now); }
 
 std::vector<PluginStats> Pipeline::stats() const {

@@ -66,6 +66,7 @@ class EFIO_EXPORT Pipeline {
 
   void ingate(PacketBatch& packets, std::chrono::nanoseconds now) noexcept;
   void outgate(PacketBatch& packets, std::chrono::nanoseconds now) noexcept;
+  void outgate(TxPackets& packets, std::chrono::nanoseconds now) noexcept;
   void tick(std::chrono::nanoseconds now) noexcept;
 
   // In the order of the plugins. Any thread, but not during add().

@@ -58,35 +58,15 @@ class BasicArp {
 
   std::span<Byte> bytes() const noexcept { return {at_, size}; }
 
-  void set_operation(ArpOperation value) const noexcept
-    requires MutableByte<Byte>
-  {
+  void set_operation(ArpOperation value) const noexcept requires MutableByte<Byte> {
     store16(at_ + 6, static_cast<std::uint16_t>(value));
   }
-  void set_sender_mac(MacAddress value) const noexcept
-    requires MutableByte<Byte>
-  {
-    value.store(at_ + 8);
-  }
-  void set_sender_ip(Ipv4Address value) const noexcept
-    requires MutableByte<Byte>
-  {
-    value.store(at_ + 14);
-  }
-  void set_target_mac(MacAddress value) const noexcept
-    requires MutableByte<Byte>
-  {
-    value.store(at_ + 18);
-  }
-  void set_target_ip(Ipv4Address value) const noexcept
-    requires MutableByte<Byte>
-  {
-    value.store(at_ + 24);
-  }
+  void set_sender_mac(MacAddress value) const noexcept requires MutableByte<Byte> { value.store(at_ + 8); }
+  void set_sender_ip(Ipv4Address value) const noexcept requires MutableByte<Byte> { value.store(at_ + 14); }
+  void set_target_mac(MacAddress value) const noexcept requires MutableByte<Byte> { value.store(at_ + 18); }
+  void set_target_ip(Ipv4Address value) const noexcept requires MutableByte<Byte> { value.store(at_ + 24); }
 
-  operator BasicArp<const std::byte>() const noexcept
-    requires MutableByte<Byte>
-  {
+  operator BasicArp<const std::byte>() const noexcept requires MutableByte<Byte> {
     return BasicArp<const std::byte>(at_);
   }
 

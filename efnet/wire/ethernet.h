@@ -81,33 +81,19 @@ class BasicEthernet {
   std::span<Byte> payload() const noexcept { return bytes_.subspan(header_length()); }
   std::span<Byte> bytes() const noexcept { return bytes_; }
 
-  void set_dst(MacAddress address) const noexcept
-    requires MutableByte<Byte>
-  {
-    address.store(bytes_.data());
-  }
-  void set_src(MacAddress address) const noexcept
-    requires MutableByte<Byte>
-  {
-    address.store(bytes_.data() + 6);
-  }
-  void set_type(EtherType type) const noexcept
-    requires MutableByte<Byte>
-  {
+  void set_dst(MacAddress address) const noexcept requires MutableByte<Byte> { address.store(bytes_.data()); }
+  void set_src(MacAddress address) const noexcept requires MutableByte<Byte> { address.store(bytes_.data() + 6); }
+  void set_type(EtherType type) const noexcept requires MutableByte<Byte> {
     store16(bytes_.data() + header_length() - 2, static_cast<std::uint16_t>(type));
   }
   // Keeps the TPID. False where there is no such tag.
-  bool set_tci(std::size_t index, std::uint16_t tci) const noexcept
-    requires MutableByte<Byte>
-  {
+  bool set_tci(std::size_t index, std::uint16_t tci) const noexcept requires MutableByte<Byte> {
     if (index >= tags_) return false;
     store16(bytes_.data() + 14 + index * VlanTag::size, tci);
     return true;
   }
 
-  operator BasicEthernet<const std::byte>() const noexcept
-    requires MutableByte<Byte>
-  {
+  operator BasicEthernet<const std::byte>() const noexcept requires MutableByte<Byte> {
     return BasicEthernet<const std::byte>(bytes_, tags_);
   }
 

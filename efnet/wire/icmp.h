@@ -86,40 +86,22 @@ class BasicIcmp {
   std::span<Byte> payload() const noexcept { return bytes_.subspan(min_header); }
   std::span<Byte> bytes() const noexcept { return bytes_; }
 
-  void set_type(Type value) const noexcept
-    requires MutableByte<Byte>
-  {
+  void set_type(Type value) const noexcept requires MutableByte<Byte> {
     store8(bytes_.data(), static_cast<std::uint8_t>(value));
   }
-  void set_code(std::uint8_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store8(bytes_.data() + 1, value);
-  }
-  void set_checksum(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
+  void set_code(std::uint8_t value) const noexcept requires MutableByte<Byte> { store8(bytes_.data() + 1, value); }
+  void set_checksum(std::uint16_t value) const noexcept requires MutableByte<Byte> {
     store16(bytes_.data() + 2, value);
   }
-  void set_rest(std::uint32_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store32(bytes_.data() + 4, value);
-  }
-  void set_identifier(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
+  void set_rest(std::uint32_t value) const noexcept requires MutableByte<Byte> { store32(bytes_.data() + 4, value); }
+  void set_identifier(std::uint16_t value) const noexcept requires MutableByte<Byte> {
     store16(bytes_.data() + 4, value);
   }
-  void set_sequence(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
+  void set_sequence(std::uint16_t value) const noexcept requires MutableByte<Byte> {
     store16(bytes_.data() + 6, value);
   }
 
-  operator BasicIcmp<const std::byte, Type>() const noexcept
-    requires MutableByte<Byte>
-  {
+  operator BasicIcmp<const std::byte, Type>() const noexcept requires MutableByte<Byte> {
     return BasicIcmp<const std::byte, Type>(bytes_);
   }
 

@@ -53,50 +53,18 @@ class BasicIpv4 {
   std::span<Byte> bytes() const noexcept { return {at_, size_}; }
   bool is_truncated() const noexcept { return size_ < total_length_; }
 
-  void set_traffic_class(std::uint8_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store8(at_ + 1, value);
-  }
-  void set_identification(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at_ + 4, value);
-  }
-  void set_fragment_field(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at_ + 6, value);
-  }
-  void set_ttl(std::uint8_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store8(at_ + 8, value);
-  }
-  void set_protocol(IpProtocol value) const noexcept
-    requires MutableByte<Byte>
-  {
+  void set_traffic_class(std::uint8_t value) const noexcept requires MutableByte<Byte> { store8(at_ + 1, value); }
+  void set_identification(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at_ + 4, value); }
+  void set_fragment_field(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at_ + 6, value); }
+  void set_ttl(std::uint8_t value) const noexcept requires MutableByte<Byte> { store8(at_ + 8, value); }
+  void set_protocol(IpProtocol value) const noexcept requires MutableByte<Byte> {
     store8(at_ + 9, static_cast<std::uint8_t>(value));
   }
-  void set_checksum(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at_ + 10, value);
-  }
-  void set_src(Ipv4Address value) const noexcept
-    requires MutableByte<Byte>
-  {
-    value.store(at_ + 12);
-  }
-  void set_dst(Ipv4Address value) const noexcept
-    requires MutableByte<Byte>
-  {
-    value.store(at_ + 16);
-  }
+  void set_checksum(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at_ + 10, value); }
+  void set_src(Ipv4Address value) const noexcept requires MutableByte<Byte> { value.store(at_ + 12); }
+  void set_dst(Ipv4Address value) const noexcept requires MutableByte<Byte> { value.store(at_ + 16); }
 
-  operator BasicIpv4<const std::byte>() const noexcept
-    requires MutableByte<Byte>
-  {
+  operator BasicIpv4<const std::byte>() const noexcept requires MutableByte<Byte> {
     return BasicIpv4<const std::byte>(at_, header_, size_, total_length_);
   }
 

@@ -123,40 +123,20 @@ class BasicIpv6 {
   // The upper layer begins at payload().subspan(chain.length).
   std::optional<Ipv6Chain> chain() const noexcept { return walk_ipv6_extensions(payload(), next_header()); }
 
-  void set_traffic_class(std::uint8_t value) const noexcept
-    requires MutableByte<Byte>
-  {
+  void set_traffic_class(std::uint8_t value) const noexcept requires MutableByte<Byte> {
     store16(at_, static_cast<std::uint16_t>((load16(at_) & 0xF00F) | value << 4));
   }
-  void set_flow_label(std::uint32_t value) const noexcept
-    requires MutableByte<Byte>
-  {
+  void set_flow_label(std::uint32_t value) const noexcept requires MutableByte<Byte> {
     store32(at_, (load32(at_) & 0xFFF0'0000) | (value & 0xF'FFFF));
   }
-  void set_next_header(IpProtocol value) const noexcept
-    requires MutableByte<Byte>
-  {
+  void set_next_header(IpProtocol value) const noexcept requires MutableByte<Byte> {
     store8(at_ + 6, static_cast<std::uint8_t>(value));
   }
-  void set_hop_limit(std::uint8_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store8(at_ + 7, value);
-  }
-  void set_src(const Ipv6Address& value) const noexcept
-    requires MutableByte<Byte>
-  {
-    value.store(at_ + 8);
-  }
-  void set_dst(const Ipv6Address& value) const noexcept
-    requires MutableByte<Byte>
-  {
-    value.store(at_ + 24);
-  }
+  void set_hop_limit(std::uint8_t value) const noexcept requires MutableByte<Byte> { store8(at_ + 7, value); }
+  void set_src(const Ipv6Address& value) const noexcept requires MutableByte<Byte> { value.store(at_ + 8); }
+  void set_dst(const Ipv6Address& value) const noexcept requires MutableByte<Byte> { value.store(at_ + 24); }
 
-  operator BasicIpv6<const std::byte>() const noexcept
-    requires MutableByte<Byte>
-  {
+  operator BasicIpv6<const std::byte>() const noexcept requires MutableByte<Byte> {
     return BasicIpv6<const std::byte>(at_, size_, payload_length_);
   }
 

@@ -71,50 +71,16 @@ class BasicTcp {
   std::span<Byte> payload() const noexcept { return bytes_.subspan(header_); }
   std::span<Byte> bytes() const noexcept { return bytes_; }
 
-  void set_src_port(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at(), value);
-  }
-  void set_dst_port(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at() + 2, value);
-  }
-  void set_sequence(std::uint32_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store32(at() + 4, value);
-  }
-  void set_acknowledgment(std::uint32_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store32(at() + 8, value);
-  }
-  void set_flags(std::uint8_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store8(at() + 13, value);
-  }
-  void set_window(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at() + 14, value);
-  }
-  void set_checksum(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at() + 16, value);
-  }
-  void set_urgent_pointer(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at() + 18, value);
-  }
+  void set_src_port(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at(), value); }
+  void set_dst_port(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at() + 2, value); }
+  void set_sequence(std::uint32_t value) const noexcept requires MutableByte<Byte> { store32(at() + 4, value); }
+  void set_acknowledgment(std::uint32_t value) const noexcept requires MutableByte<Byte> { store32(at() + 8, value); }
+  void set_flags(std::uint8_t value) const noexcept requires MutableByte<Byte> { store8(at() + 13, value); }
+  void set_window(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at() + 14, value); }
+  void set_checksum(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at() + 16, value); }
+  void set_urgent_pointer(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at() + 18, value); }
 
-  operator BasicTcp<const std::byte>() const noexcept
-    requires MutableByte<Byte>
-  {
+  operator BasicTcp<const std::byte>() const noexcept requires MutableByte<Byte> {
     return BasicTcp<const std::byte>(bytes_, header_);
   }
 

@@ -31,25 +31,11 @@ class BasicUdp {
   std::span<Byte> bytes() const noexcept { return {at_, size_}; }
   bool is_truncated() const noexcept { return size_ < length_; }
 
-  void set_src_port(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at_, value);
-  }
-  void set_dst_port(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at_ + 2, value);
-  }
-  void set_checksum(std::uint16_t value) const noexcept
-    requires MutableByte<Byte>
-  {
-    store16(at_ + 6, value);
-  }
+  void set_src_port(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at_, value); }
+  void set_dst_port(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at_ + 2, value); }
+  void set_checksum(std::uint16_t value) const noexcept requires MutableByte<Byte> { store16(at_ + 6, value); }
 
-  operator BasicUdp<const std::byte>() const noexcept
-    requires MutableByte<Byte>
-  {
+  operator BasicUdp<const std::byte>() const noexcept requires MutableByte<Byte> {
     return BasicUdp<const std::byte>(at_, size_, length_);
   }
 
