@@ -67,7 +67,7 @@ TEST(MakePlugin, EveryReadyOneHasARow) {
     names.push_back(info.name);
     EXPECT_FALSE(info.description.empty());
   }
-  EXPECT_THAT(names, testing::IsSupersetOf({"count", "filter", "icmp_echo", "mirror", "vlan"}));
+  EXPECT_THAT(names, testing::IsSupersetOf({"count", "filter", "icmp_echo", "mirror", "vlan", "arp"}));
   for (const char* text : {"count", "filter:udp port 53?gate=in", "icmp_echo:10.0.0.1,2001:db8::1",
                            "mirror:in@pipe:MakePlugin", "vlan:7?priority=3&tpid=802.1ad"}) {
     const auto made = make_plugin(text);

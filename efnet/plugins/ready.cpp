@@ -1,5 +1,6 @@
 #include "efnet/plugins/ready.h"
 
+#include "efnet/plugins/arp.h"
 #include "efnet/plugins/count.h"
 #include "efnet/plugins/filter.h"
 #include "efnet/plugins/icmp_echo.h"
@@ -15,6 +16,8 @@ efio::Result<std::unique_ptr<Plugin>> create(std::string_view arguments) {
 }
 
 constexpr ReadyPlugin plugins[] = {
+    {"arp", "ADDRESS/LENGTH?mac=MAC[&gateway=ADDRESS&vlan=ID&probe=on]",
+     "answers and asks ARP, and completes outgoing frames", create<ArpPlugin>},
     {"count", "", "counts frames and bytes, each way", create<CountPlugin>},
     {"filter", "EXPRESSION[?gate=both|in|out]", "passes what a libpcap expression matches", create<FilterPlugin>},
     {"icmp_echo", "ADDRESS[,ADDRESS…]", "answers echo requests to IPv4 and IPv6 addresses", create<IcmpEchoPlugin>},
