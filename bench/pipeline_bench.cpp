@@ -73,6 +73,7 @@ BENCHMARK_CAPTURE(gates, three_classes, "class", 3);
 BENCHMARK_CAPTURE(gates, three_of_a_shared_object, EFIO_BENCH_PLUGIN, 3);
 BENCHMARK_CAPTURE(gates, count, "count", 1);
 BENCHMARK_CAPTURE(gates, filter_udp_port, "filter:udp port 53", 1);
+BENCHMARK_CAPTURE(gates, limit_by_source, "limit:1T?gate=in", 1);
 BENCHMARK_CAPTURE(gates, icmp_echo_not_ours, "icmp_echo:10.0.0.2", 1);
 
 // The usual other way: one call a packet and plugin, for each gate.

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "efnet/plugins/count.h"
 #include "efnet/plugins/filter.h"
 #include "efnet/plugins/icmp_echo.h"
@@ -67,9 +69,10 @@ TEST(MakePlugin, EveryReadyOneHasARow) {
     names.push_back(info.name);
     EXPECT_FALSE(info.description.empty());
   }
-  EXPECT_THAT(names, testing::IsSupersetOf({"count", "filter", "icmp_echo", "mirror", "vlan", "arp"}));
-  for (const char* text : {"count", "filter:udp port 53?gate=in", "icmp_echo:10.0.0.1,2001:db8::1",
-                           "mirror:in@pipe:MakePlugin", "vlan:7?priority=3&tpid=802.1ad"}) {
+  EXPECT_THAT(names, testing::IsSupersetOf({"count", "filter", "icmp_echo", "mirror", "vlan", "arp", "limit"}));
+  for (const char* text :
+       {"count", "filter:udp port 53?gate=in", "icmp_echo:10.0.0.1,2001:db8::1", "mirror:in@pipe:MakePlugin",
+        "limit:2Gbit?key=flow&burst=100k&keys=1000", "vlan:7?priority=3&tpid=802.1ad"}) {
     const auto made = make_plugin(text);
     ASSERT_TRUE(made) << made.error().message();
     EXPECT_EQ((*made)->name(), std::string_view(text).substr(0, (*made)->name().size()));
@@ -90,6 +93,9 @@ TEST(MakePlugin, RefusesWithWhatWouldBeRight) {
   refuses("vlan:4095", "no VLAN identifier");
   refuses("vlan:x", "no VLAN identifier");
   refuses("vlan:7?priority=8", "priority");
+  refuses("limit:", "not a rate");
+  refuses("limit:0", "not a rate");
+  refuses("limit:10?key=port", "key");
   EXPECT_THAT(make_plugin("mirror:nothing:x").error().message(), HasSubstr("open nothing:x"));
 }
 
@@ -202,6 +208,42 @@ TEST(Mirror, CountsWhatItCouldNotCopy) {
   EXPECT_GT(tx.dropped[static_cast<std::size_t>(DropReason::not_forwarded)], 0U);
   expect_balanced(mirror.port());
   EXPECT_EQ(received(listener).size(), tx.sent);
+}
+
+// ---- limit ----
+
+struct LimitCase {
+  const char* text;
+  std::vector<std::size_t> passed;  // of ten frames each: from a, from b, to another port, IPv6, ARP
+};
+
+TEST(Limit, EachKeyHasItsOwnRate) {
+  Bytes from_b = four(IpProtocol::udp, 20);
+  Ipv4Mut::parse(std::span(from_b).subspan(14))->set_src({10, 0, 0, 9});
+  Bytes other_port = four(IpProtocol::udp, 20);
+  store16(other_port, 36, 99);
+  const std::vector<Bytes> kinds{four(IpProtocol::udp, 20), from_b, other_port, six(IpProtocol::udp, 20),
+                                 ethernet(EtherType::arp, Bytes(46))};
+  for (const LimitCase& test :
+       {LimitCase{"limit:1?burst=3", {3, 3, 0, 3, 3}}, LimitCase{"limit:1?burst=3&key=destination", {3, 0, 0, 3, 3}},
+        LimitCase{"limit:1?burst=3&key=flow", {3, 3, 3, 3, 3}}, LimitCase{"limit:1?burst=3&key=all", {3, 0, 0, 0, 0}},
+        LimitCase{"limit:1bit?burst=1200", {2, 2, 0, 1, 2}},  // 66, 66, 66, 86, 64 bytes with FCS
+        LimitCase{"limit:1?burst=3&gate=out", {10, 10, 10, 10, 10}}}) {
+    auto near = *efio::Port::open("pipe:limit/a");
+    auto far = *efio::Port::open("pipe:limit/b");
+    Pipeline pipeline(&near.tx());
+    ASSERT_TRUE(pipeline.add(test.text));
+    std::vector<std::size_t> passed;
+    for (const Bytes& kind : kinds) {
+      for (int i = 0; i < 10; ++i) send(far, kind);
+      passed.push_back(take_in(near, pipeline).size());
+    }
+    EXPECT_EQ(passed, test.passed) << test.text;
+    const auto sum = std::accumulate(passed.begin(), passed.end(), std::size_t{0});
+    EXPECT_EQ(near.stats().rx.dropped[static_cast<std::size_t>(DropReason::rate_limit)], 50 - sum);
+    send(far, kinds[0]);
+    EXPECT_EQ(take_in(near, pipeline, 3600s).size(), 1U);  // an hour later
+  }
 }
 
 // ---- icmp_echo ----

@@ -4,6 +4,7 @@
 #include "efnet/plugins/count.h"
 #include "efnet/plugins/filter.h"
 #include "efnet/plugins/icmp_echo.h"
+#include "efnet/plugins/limit.h"
 #include "efnet/plugins/mirror.h"
 #include "efnet/plugins/vlan.h"
 
@@ -21,6 +22,8 @@ constexpr ReadyPlugin plugins[] = {
     {"count", "", "counts frames and bytes, each way", create<CountPlugin>},
     {"filter", "EXPRESSION[?gate=both|in|out]", "passes what a libpcap expression matches", create<FilterPlugin>},
     {"icmp_echo", "ADDRESS[,ADDRESS…]", "answers echo requests to IPv4 and IPv6 addresses", create<IcmpEchoPlugin>},
+    {"limit", "RATE[?burst=N&key=source|destination|flow|all&gate=both|in|out&keys=N]",
+     "passes each key's frames, or bits, up to a rate", create<LimitPlugin>},
     {"mirror", "[in@|out@]PORT", "copies every frame to another port", create<MirrorPlugin>},
     {"vlan", "ID[?priority=0-7&tpid=802.1q|802.1ad]", "one VLAN of a port: strips its tag, and puts it on",
      create<VlanPlugin>},

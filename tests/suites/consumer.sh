@@ -14,16 +14,23 @@ built() {  # built PROGRAM static|shared: runs it, and checks that it is what it
   local links=static; readelf -d "$1" | grep -q 'NEEDED.*libefio' && links=shared
   [ "$links" = "$2" ] || { echo "$1 is $links, not $2"; exit 1; }
 }
+hosts() {  # hosts FOLDER: the program there runs the plugin there, by its path and by its name
+  for how in "$1/stranger.so" stranger; do
+    [ "$(EFIO_PLUGIN_PATH=$1 "$1/host" "$how:long")" = "stranger: 2 passed, 1 dropped, 1 answered with 1000 bytes" ] ||
+      { echo "$1/host $how:"; EFIO_PLUGIN_PATH=$1 "$1/host" "$how:long"; exit 1; }
+  done
+  ! readelf -d "$1/stranger.so" | grep -q 'NEEDED.*libef' || { echo "the plugin needs a library"; exit 1; }
+}
 with_cmake() {  # with_cmake NAME PREFIX EXPECTED [OPTION…]
   local name=$1 prefix=$2 expected=$3; shift 3
   cmake -G Ninja -S "$EFIO_SOURCE_DIR/tests/consumer" -B "$work/$name" -DCMAKE_PREFIX_PATH="$prefix" "$@" >/dev/null
   cmake --build "$work/$name" >/dev/null
-  built "$work/$name/consumer" "$expected"; echo "find_package $*: $expected"
+  built "$work/$name/consumer" "$expected"; hosts "$work/$name"; echo "find_package $*: $expected"
 }
 with_pkg_config() {  # with_pkg_config NAME PREFIX EXPECTED [FLAG]
-  mkdir "$work/$1"; cp "$EFIO_SOURCE_DIR"/tests/consumer/{Makefile,main.cpp} "$work/$1"
-  PKG_CONFIG_PATH=${libdir/#$work\/prefix/$2}/pkgconfig make -s -C "$work/$1" PKG_CONFIG_FLAGS="${4-}"
-  built "$work/$1/consumer" "$3"; echo "pkg-config ${4-}: $3"
+  mkdir "$work/$1"; cp "$EFIO_SOURCE_DIR"/tests/consumer/{Makefile,*.cpp} "$work/$1"
+  PKG_CONFIG_PATH=${libdir/#$work\/prefix/$2}/pkgconfig make -s -C "$work/$1" consumer host stranger.so PKG_CONFIG_FLAGS="${4-}"
+  built "$work/$1/consumer" "$3"; hosts "$work/$1"; echo "pkg-config ${4-}: $3"
 }
 
 with_cmake default "$work/prefix" shared
@@ -33,6 +40,9 @@ with_cmake off "$work/prefix" static -DBUILD_SHARED_LIBS=OFF
 with_cmake only-static "$static" static
 with_pkg_config pc-shared "$work/prefix" shared
 with_pkg_config pc-static "$static" static --static
+
+# The folder of the installed plugins is there.
+[ -d "$libdir/efio/plugins" ] || { echo "no $libdir/efio/plugins"; exit 1; }
 
 # Each installed header compiles alone, with nothing of the source tree in reach.
 (cd "$work/prefix/include" && find . -name '*.h' -printf '#include "%P"\n') | while read -r line; do
