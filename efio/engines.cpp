@@ -42,7 +42,10 @@ constexpr auto table = std::to_array<Engine>({
       .fragments = true, .waits = true},
      open_netmap, netmap_available, ""},
     {"pfring", "PF_RING through libpfring", {}, nullptr, nullptr, "not in this version; packet: opens the same devices"},
-    {"host", "the host stack's side of a device", {}, nullptr, nullptr, "not in this version; tap: speaks to the host stack"},
+    {"host",
+     "the host stack beside a device, through a TAP",
+     {.rx = true, .tx = true, .link = true, .queues = true, .rx_swaps = true, .tx_swaps = true, .reopen = true, .waits = true},
+     open_host, tap_available, ""},
     {"dpdk", "DPDK ethdev", {}, nullptr, nullptr, "not in this version; packet: opens what the kernel drives"},
     {"shm", "ring pair between processes", {}, nullptr, nullptr, "not in this version; pipe: does it within a process"},
 });

@@ -1,7 +1,11 @@
 #include "efio/engines/xdp_program.h"
 
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <gmock/gmock.h>
+#include <linux/bpf.h>
 #include <linux/capability.h>
+#include <linux/if_link.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -130,6 +134,25 @@ TEST_F(XdpProgramTest, ErrorSaysWhoseProgramIsThere) {
 }
 
 constexpr std::uint64_t bit(int capability) { return std::uint64_t{1} << capability; }
+
+// As `ip link set va xdp object …` does it: nobody holds it, and it stays.
+TEST_F(XdpProgramTest, LeavesAProgramOfTheAdministratorWhereItIs) {
+  const std::array<bpf_insn, 2> pass{bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = XDP_PASS},
+                                     bpf_insn{.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
+  Fd theirs(bpf_prog_load(BPF_PROG_TYPE_XDP, "their_own", "GPL", pass.data(), pass.size(), nullptr));
+  ASSERT_TRUE(theirs);
+  const auto index = pair_->a.run([] { return (*Link::open("va", "look"))->index(); });
+  ASSERT_EQ(pair_->a.run([&] { return bpf_xdp_attach(index, theirs.get(), XDP_FLAGS_SKB_MODE, nullptr); }), 0);
+  theirs = Fd();
+  for (const auto way : {XdpAttach::automatic, XdpAttach::native, XdpAttach::generic}) {
+    const auto refused = attach({.attach = way});
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message(), testing::AllOf(HasSubstr("(their_own)"), HasSubstr("xdpgeneric off")));
+  }
+  EXPECT_THAT(occupant(), HasSubstr("their_own"));
+  pair_->a.shell("ip link set va xdp off; ip link set va xdpgeneric off");
+  EXPECT_TRUE(attach());
+}
 
 TEST_F(XdpProgramTest, NeedsNoMoreThanThreeCapabilities) {
   for (const bool fragments : {false, true})

@@ -121,6 +121,7 @@ Opened open_packet(Uri& uri, const PortOptions& options);
 Result<void> packet_available();
 Opened open_tap(Uri& uri, const PortOptions& options);
 Result<void> tap_available();
+Opened open_host(Uri& uri, const PortOptions& options);
 Opened open_xdp(Uri& uri, const PortOptions& options);
 Result<void> xdp_available();
 Opened open_pcap(Uri& uri, const PortOptions& options);

@@ -1,4 +1,4 @@
-// tap: the port under test is the near side of a TAP device that stays, the counterpart a plain socket on its far side,
+// tap: and host:, which is a TAP too: the port under test is the near side of a TAP device that stays, the counterpart a plain socket on its far side,
 // the kernel's interface. Whether that is up is the rig's business.
 #include <optional>
 
@@ -12,6 +12,8 @@ namespace {
 
 class TapRig final : public Rig {
  public:
+  explicit TapRig(std::string uri) : uri_(std::move(uri)) {}
+
   std::string why_not() override {
     if (::geteuid() != 0) return "needs root";
     if (::access("/dev/net/tun", F_OK) != 0) return "there is no /dev/net/tun";
@@ -25,7 +27,7 @@ class TapRig final : public Rig {
 
   Result<Port> open(std::string_view options, const PortOptions& how) override {
     return ns_->run([&] {
-      return Port::open("tap:t0?frame=1920&raise=off" + std::string(options.empty() ? "" : "&") + std::string(options), how);
+      return Port::open(uri_ + "&frame=1920&raise=off" + std::string(options.empty() ? "" : "&") + std::string(options), how);
     });
   }
 
@@ -42,12 +44,15 @@ class TapRig final : public Rig {
   std::string device() const override { return "t0"; }
 
  private:
+  std::string uri_;
   std::optional<Netns> ns_;
   std::optional<PlainSocket> far_;
 };
 
 }  // namespace
 
-std::unique_ptr<Rig> make_tap_rig() { return std::make_unique<TapRig>(); }
+std::unique_ptr<Rig> make_tap_rig() { return std::make_unique<TapRig>("tap:t0?mtu=1906"); }
+// Beside a device that has nothing to lend.
+std::unique_ptr<Rig> make_host_rig() { return std::make_unique<TapRig>("host:lo?name=t0&mtu=1906&mac=own&address=none"); }
 
 }  // namespace efio::test

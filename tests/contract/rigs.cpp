@@ -16,6 +16,7 @@ constexpr auto table = std::to_array<RigRow>({
     {"packet", true, make_packet_rig},
     {"tap", true, make_tap_rig},
     {"xdp", true, make_xdp_rig},
+    {"host", true, make_host_rig},
     {"sim", false, make_sim_rig},
     {"netmap", false, make_netmap_rig},
 });

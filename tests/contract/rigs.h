@@ -9,6 +9,7 @@ std::unique_ptr<Rig> make_pipe_rig();
 std::unique_ptr<Rig> make_pcap_rig();
 std::unique_ptr<Rig> make_packet_rig();
 std::unique_ptr<Rig> make_tap_rig();
+std::unique_ptr<Rig> make_host_rig();
 std::unique_ptr<Rig> make_xdp_rig();
 std::unique_ptr<Rig> make_sim_rig();
 std::unique_ptr<Rig> make_netmap_rig();

@@ -96,6 +96,22 @@ def a_bad_rule_changes_nothing(a, b):
     port.close()
 
 
+def killed_it_leaves_the_device_to_the_host(a, b):
+    for attach in ("native", "generic"):
+        port = Receiver(a, f"xdp:{a.device}?attach={attach}")
+        host, sender = packet_socket(a), packet_socket(b)
+        sender.send(marked(FRAMES["udp"], 1))
+        assert [number_of(frame) for frame in port.frames(1)] == [1]
+        port.process.kill()
+        port.process.wait()
+        link = a.run("ip", "-d", "link", "show", a.device).stdout
+        assert " xdp" not in link and "promiscuity 0" in link, link
+        sender.send(marked(FRAMES["udp"], 2))
+        assert seen_by(host, 1, 5) == [2]
+        Receiver(a, f"xdp:{a.device}?attach={attach}").close()
+        host.close(), sender.close()
+
+
 def the_host_goes_on_beside_us(a, b):
     for end, address in ((a, "198.18.0.1"), (b, "198.18.0.2")):
         end.run("ip", "addr", "add", f"{address}/24", "dev", end.device, check=True)
@@ -122,7 +138,7 @@ def the_host_goes_on_beside_us(a, b):
     server.send_signal(signal.SIGINT)
 
 
-for case in (each_frame_goes_one_way, a_bad_rule_changes_nothing, the_host_goes_on_beside_us):
+for case in (each_frame_goes_one_way, a_bad_rule_changes_nothing, killed_it_leaves_the_device_to_the_host, the_host_goes_on_beside_us):
     with veth_pair() as (a, b):
         # AF_XDP has no sign for a checksum that is still to be filled in, nor for a segment still to be cut.
         for end in (a, b):
