@@ -8,6 +8,7 @@
 #include "efnet/wire/arp.h"
 #include "efnet/wire/checksum.h"
 #include "efnet/wire/flow.h"
+#include "efnet/wire/ndp.h"
 #include "efnet/wire/print.h"
 #include "efnet/wire/rewrite.h"
 
@@ -59,6 +60,31 @@ void transports(std::span<const std::byte> bytes) {
   if (const auto icmp = Icmpv6View::parse(bytes)) check(icmp->mtu() == icmp->rest());
 }
 
+void neighbors(std::span<const std::byte> bytes) {
+  std::span<const std::byte> options;
+  if (const auto view = NdpNeighborView::parse(bytes)) {
+    view->link_address();
+    view->target();
+    options = view->options();
+  }
+  if (const auto view = NdpRouterView::parse(bytes)) {
+    check(view->retransmit_ms() == load32(bytes, 12));
+    options = view->options();
+  }
+  if (const auto view = NdpRedirectView::parse(bytes)) options = view->options();
+  inside(options, options.empty() ? options : bytes);
+  NdpOptionWalk walk(options);
+  std::size_t sum = 0;
+  while (const auto option = walk.next()) {
+    inside(option->data, options);
+    sum += option->data.size() + 2;
+    option->link_address();
+    option->mtu();
+    NdpPrefix::parse(*option);
+  }
+  check(walk.malformed() ? sum < options.size() : sum == options.size());
+}
+
 void packets(std::span<const std::byte> bytes) {
   if (const auto arp = ArpView::parse(bytes)) inside(arp->bytes(), bytes);
   for (const auto ip : {Ipv4View::parse(bytes), Ipv4View::parse_truncated(bytes)})
@@ -74,6 +100,7 @@ void packets(std::span<const std::byte> bytes) {
     if (ip) {
       inside(ip->bytes(), bytes);
       verify_transport(*ip);
+      ndp_fault(*ip);
       if (const auto chain = ip->chain()) {
         inside(ip->payload().subspan(chain->length), bytes);
         transports(ip->payload().subspan(chain->length));
@@ -172,6 +199,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto bytes = std::as_bytes(std::span(data, size));
   packets(bytes);
   transports(bytes);
+  neighbors(bytes);
   walk(bytes);
   if (const auto ethernet = EthernetView::parse(bytes)) {
     inside(ethernet->payload(), bytes);

@@ -10,6 +10,7 @@
 #include "efnet/wire/checksum.h"
 #include "efnet/wire/flow.h"
 #include "efnet/wire/format.h"
+#include "efnet/wire/ndp.h"
 #include "efnet/wire/print.h"
 #include "efnet/wire/rewrite.h"
 
@@ -201,6 +202,65 @@ std::string rewritten(std::istream& words) {
   return rewrite(std::span(frame), to) ? to_hex(frame) : "refused";
 }
 
+// What neighbor discovery says, in scapy's words.
+std::string ndp_text(const Bytes& frame) {
+  const auto ethernet = EthernetView::parse(frame);
+  const auto ip = ethernet ? Ipv6View::parse(ethernet->payload()) : std::nullopt;
+  if (!ip) return "no IPv6";
+  std::string text = fmt::format("fault={}", static_cast<unsigned>(ndp_fault(*ip)));
+  const auto message = ip->payload();
+  std::span<const std::byte> options;
+  if (const auto view = NdpNeighborView::parse(message)) {
+    text += fmt::format(" tgt={}", view->target());
+    if (!view->is_solicitation())
+      text += fmt::format(" R={} S={} O={}", int{view->is_router()}, int{view->is_solicited()}, int{view->overrides()});
+    options = view->options();
+  } else if (const auto router = NdpRouterView::parse(message)) {
+    text += fmt::format(" chlim={} M={} O={} routerlifetime={} reachabletime={} retranstimer={}", router->hop_limit(),
+                        int{router->managed()}, int{router->other()}, router->lifetime(), router->reachable_ms(),
+                        router->retransmit_ms());
+    options = router->options();
+  } else if (const auto redirect = NdpRedirectView::parse(message)) {
+    text += fmt::format(" tgt={} dst={}", redirect->target(), redirect->destination());
+    options = redirect->options();
+  }
+  NdpOptionWalk walk(options);
+  while (const auto option = walk.next()) {
+    if (const auto mac = option->link_address()) text += fmt::format(" lladdr={}", *mac);
+    if (const auto mtu = option->mtu()) text += fmt::format(" mtu={}", *mtu);
+    if (const auto prefix = NdpPrefix::parse(*option))
+      text += fmt::format(" prefix={} L={} A={} validlifetime={} preferredlifetime={}", prefix->prefix,
+                          int{prefix->on_link}, int{prefix->autonomous}, prefix->valid, prefix->preferred);
+  }
+  return text;
+}
+
+// TYPE FLAGS TARGET [MAC]: a neighbor message's frame from fe80::1 to fe80::2.
+std::string neighbor_message(std::istream& words) {
+  std::string type, flags, target, mac;
+  words >> type >> flags >> target >> mac;
+  const NdpNeighborMessage message{
+      .type = type == "ns" ? Icmpv6Type::neighbor_solicitation : Icmpv6Type::neighbor_advertisement,
+      .target = Ipv6Address::parse(target).value_or(Ipv6Address()),
+      .link_address = MacAddress::parse(mac),
+      .router = flags.find('R') != std::string::npos,
+      .solicited = flags.find('S') != std::string::npos,
+      .override = flags.find('O') != std::string::npos};
+  Bytes frame(14 + 40 + message.size());
+  std::span<std::byte> left(frame);
+  left = left.subspan(
+      EthernetHeader{.dst = {2, 0, 0, 0, 0, 2}, .src = {2, 0, 0, 0, 0, 1}, .type = EtherType::ipv6}.emit(left));
+  left = left.subspan(Ipv6Header{.src = *Ipv6Address::parse("fe80::1"),
+                                 .dst = *Ipv6Address::parse("fe80::2"),
+                                 .next_header = IpProtocol::icmpv6,
+                                 .payload_length = message.size(),
+                                 .hop_limit = 255}
+                          .emit(left));
+  message.emit(left);
+  fill_frame(frame);
+  return to_hex(frame);
+}
+
 std::string answer(const std::string& line) {
   std::istringstream words(line);
   std::string command;
@@ -215,6 +275,7 @@ std::string answer(const std::string& line) {
       tags.push_back({static_cast<EtherType>(tpid), static_cast<std::uint16_t>(tci)});
     return to_hex(emitted(what, size, tags));
   }
+  if (command == "neighbor") return neighbor_message(words);
   if (command == "rewrite") return rewritten(words);
   if (command == "insert") {
     unsigned tpid = 0;
@@ -230,6 +291,7 @@ std::string answer(const std::string& line) {
   if (command == "verify") return std::string(name_of(verify_frame(frame)));
   if (command == "flow") return flow_text(frame);
   if (command == "fields") return fields_text(frame);
+  if (command == "ndp") return ndp_text(frame);
   if (command == "text") return frame_text(frame);
   if (command == "fill") {
     fill_frame(frame);

@@ -14,7 +14,8 @@ try:
     from scapy.all import (ARP, Dot1Q, Ether, ICMP, IP, IPOption_Router_Alert, IPv6, IPv6ExtHdrDestOpt,
                            IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN, Raw, TCP, UDP,
                            ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NS, ICMPv6PacketTooBig,
-                           ICMPv6TimeExceeded, fragment, fragment6, wrpcap)
+                           ICMPv6ND_NA, ICMPv6ND_RA, ICMPv6ND_Redirect, ICMPv6NDOptDstLLAddr, ICMPv6NDOptMTU,
+                           ICMPv6NDOptPrefixInfo, ICMPv6NDOptSrcLLAddr, ICMPv6TimeExceeded, fragment, fragment6, wrpcap)
     from scapy.utils import checksum
 except ImportError as error:
     require(False, f"needs scapy: {error}")
@@ -267,6 +268,35 @@ def check_emitters():
                 same(f"emit {what} {size} {tags}", text, bytes(seen).hex())
 
 
+def check_ndp():
+    mac = "02:00:00:00:00:0a"
+    link = dict(src="fe80::1", dst="fe80::2", hlim=255)
+    source, target = ICMPv6NDOptSrcLLAddr(lladdr=mac), ICMPv6NDOptDstLLAddr(lladdr=mac)
+    prefix = ICMPv6NDOptPrefixInfo(prefix="2001:db8:1::", prefixlen=64, L=1, A=0, validlifetime=7, preferredlifetime=6)
+    for message, want in [
+            (ICMPv6ND_NS(tgt="fe80::3"), "tgt=fe80::3"),
+            (ICMPv6ND_NS(tgt="fe80::3") / source, f"tgt=fe80::3 lladdr={mac}"),
+            (ICMPv6ND_NA(tgt="fe80::3", R=1, S=0, O=1) / target, f"tgt=fe80::3 R=1 S=0 O=1 lladdr={mac}"),
+            (ICMPv6ND_NA(tgt="fe80::3", R=0, S=1, O=0), "tgt=fe80::3 R=0 S=1 O=0"),
+            (ICMPv6ND_RA(chlim=64, M=1, O=0, routerlifetime=1800, reachabletime=5, retranstimer=9) / source /
+             ICMPv6NDOptMTU(mtu=1400) / prefix,
+             "chlim=64 M=1 O=0 routerlifetime=1800 reachabletime=5 retranstimer=9 "
+             f"lladdr={mac} mtu=1400 prefix=2001:db8:1::/64 L=1 A=0 validlifetime=7 preferredlifetime=6"),
+            (ICMPv6ND_Redirect(tgt="fe80::9", dst="2001:db8::9") / target, f"tgt=fe80::9 dst=2001:db8::9 lladdr={mac}")]:
+        raw, seen = built(framed(IPv6(**link) / message))
+        same(f"neighbor discovery {seen.summary()}", ask("ndp", raw.hex()), f"fault=0 {want}")
+        far, _ = built(framed(IPv6(**dict(link, hlim=254)) / message))
+        same(f"from afar {seen.summary()}", ask("ndp", far.hex()), f"fault=2 {want}")
+    for option in (None, mac):
+        theirs = ICMPv6ND_NS(tgt="fe80::3") / (source if option else Raw(b""))
+        same("emit a solicitation", judged(ask("neighbor", "ns", "-", "fe80::3", option or "-")),
+             built(framed(IPv6(**link) / theirs))[0].hex())
+    for flags in ("-", "R", "S", "O", "RSO"):
+        theirs = ICMPv6ND_NA(tgt="fe80::3", **{flag: int(flag in flags) for flag in "RSO"}) / target
+        same("emit an advertisement", judged(ask("neighbor", "na", flags, "fe80::3", mac)),
+             built(framed(IPv6(**link) / theirs))[0].hex())
+
+
 NEW4 = dict(src="203.0.113.9", dst="192.168.1.77", sport=40000, dport=65535)
 NEW6 = dict(src="2001:db8:9::9", dst="fd00::77", sport=40000, dport=65535)
 
@@ -357,6 +387,7 @@ def check_with_tshark():
 
 
 check_rewrites()
+check_ndp()
 check_sums()
 check_fields()
 check_flows()
