@@ -68,6 +68,7 @@ struct Capabilities {
   bool fragments = false;     // frames of several slots
   bool blocks = false;        // a full ring holds the sender back (no loss)
   bool waits = false;         // has something for the poller to watch
+  bool silent_losses = false; // frames may be lost before they reach it, and nobody counts them
 };
 
 struct Engine {

@@ -3,7 +3,8 @@
 //
 // First the interface is made ready and each ring bound (the first may reset the NIC), then we wait for the link, and only
 // then look into the rings. `eth7^` alone would intercept nothing: the host's frames are diverted only where a transmit
-// ring of the NIC is in netmap mode too, so those are bound and left alone.
+// ring of the NIC is in netmap mode too, so those are bound and left alone. A pipe's end is bound whole for another reason:
+// where its two ends come one direction at a time, the kernel can make a ring whose slots have no buffers.
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -89,6 +90,11 @@ class Opening {
 
   Result<void> open(Direction direction) {
     const auto& name = choice_.name;
+    if (name.kind == PortName::Kind::pipe && name.monitor == 0) {
+      auto guard = bind(wish(all_nic_rings, 0, 0));
+      if (!guard) return std::unexpected(guard.error());
+      port_.guards.push_back(std::move(*guard));
+    }
     if (receives(direction))
       if (auto ok = open_direction(false); !ok) return ok;
     if (transmits(direction))
@@ -157,17 +163,21 @@ class Opening {
     if (!region) return std::unexpected(region.error());
     setup_.region = std::move(*region);
     about_ = made->got();
+    const Ring* any = setup_.region->any_ring(*made);
+    if (any == nullptr)
+      return fail(Error::Kind::usage, setup_.attempted, "there is no ring {}", body.ring).hint("rings count from 0");
+    setup_.pool = setup_.region->pool(*any);
+    setup_.region->collect_extra_buffers(*made, *setup_.pool, choice_.spares);
     return made;
   }
 
   // Where ring `index` of a kind stands among the offsets behind an Interface.
   RingView ring_of(const Descriptor& descriptor, bool tx, bool host, std::size_t index) const {
-    Interface* const about = setup_.region->interface_of(descriptor);
-    const auto* offsets = reinterpret_cast<const std::int64_t*>(about + 1);
-    std::size_t at = index + (host ? (tx ? about->tx_rings : about->rx_rings) : 0U);
-    if (!tx) at += about->tx_rings + about->host_tx_rings;
-    if (offsets[at] == 0) return {};
-    return RingView(reinterpret_cast<Ring*>(reinterpret_cast<std::byte*>(about) + offsets[at]));
+    const Interface& about = *setup_.region->interface_of(descriptor);
+    std::size_t at = index + (host ? (tx ? about.tx_rings : about.rx_rings) : 0U);
+    if (!tx) at += about.tx_rings + about.host_tx_rings;
+    Ring* const ring = setup_.region->ring_at(descriptor, at);
+    return ring != nullptr ? RingView(ring) : RingView();
   }
 
   Result<void> open_direction(bool tx) {
@@ -216,8 +226,6 @@ class Opening {
     if (!binding.ring)
       return fail(Error::Kind::usage, setup_.attempted, "there is no {} ring {} of {}", tx ? "transmit" : "receive", index, there)
           .hint("rings count from 0");
-    if (!setup_.pool) setup_.pool = setup_.region->pool(binding.ring.ring());
-    if (bound->got().extra_buffers > 0) setup_.region->collect_extra_buffers(*bound, *setup_.pool, choice_.spares);
     binding.descriptor = std::move(*bound);
     all.push_back(std::move(pending));
     return {};

@@ -215,6 +215,7 @@ class NetmapTx final : public TxQueue {
 
   bool may_sync() noexcept;
   bool clean_ring() noexcept;
+  Result<void> fill_ring();
   std::uint32_t in_flight() const noexcept { return nm_.size() - 1 - nm_.distance(first_loaned_, nm_.tail()); }
   bool load(std::uint32_t position) noexcept;
   std::uint32_t frame_slots() const noexcept;

@@ -39,6 +39,8 @@ Failure explain(int error, const std::string& port, const RegisterBody& wish, co
       if ((wish.flags & (monitor_rx | monitor_tx)) != 0)
         return why(Error::Kind::device, fmt::format("{} cannot be monitored: nobody has opened it by netmap", port))
             .hint("open the port first, then its monitor");
+      if (wish.ring > 0 && (wish.mode == one_nic_ring || wish.mode == one_host_ring))
+        return why(Error::Kind::usage, fmt::format("{} has no ring {}", port, wish.ring)).hint("rings count from 0; `ethtool -l` tells how many there are");
       return why(Error::Kind::device, "netmap refused the request")
           .hint("the MTU must fit a buffer (`ip link set {} mtu 1500`, or buf_size in /sys/module/netmap/parameters), a region behind @ must "
                 "exist, the module must speak version {}; `dmesg` says more", port, api_version);
@@ -102,6 +104,20 @@ Result<std::shared_ptr<Region>> Region::of(const Descriptor& port, const std::st
 
 Region::~Region() {
   if (base_ != nullptr) system_->unmap(base_, size_);
+}
+
+Ring* Region::ring_at(const Descriptor& port, std::size_t place) const noexcept {
+  Interface* const about = interface_of(port);
+  const auto offset = reinterpret_cast<const std::int64_t*>(about + 1)[place];
+  return offset == 0 ? nullptr : reinterpret_cast<Ring*>(reinterpret_cast<std::byte*>(about) + offset);
+}
+
+const Ring* Region::any_ring(const Descriptor& port) const noexcept {
+  const Interface& about = *interface_of(port);
+  const std::size_t places = about.tx_rings + about.host_tx_rings + about.rx_rings + about.host_rx_rings;
+  for (std::size_t i = 0; i < places; ++i)
+    if (const Ring* ring = ring_at(port, i)) return ring;
+  return nullptr;
 }
 
 std::shared_ptr<Pool> Region::pool(const Ring& any) {

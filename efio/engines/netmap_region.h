@@ -56,6 +56,10 @@ class Region final : public PoolMemory, public std::enable_shared_from_this<Regi
     return reinterpret_cast<Interface*>(base_ + port.got().offset);
   }
 
+  // By their place among the offsets behind an Interface; null: the descriptor is not bound to it, or to none.
+  Ring* ring_at(const Descriptor& port, std::size_t place) const noexcept;
+  const Ring* any_ring(const Descriptor& port) const noexcept;
+
   // The pool of the region's buffers. `any` is one of its rings; it tells where the buffers lie.
   std::shared_ptr<Pool> pool(const Ring& any);
   // Takes the extra buffers that came with a descriptor into the pool, as far as that has less than `wanted` frames left;

@@ -85,12 +85,31 @@ Result<void> NetmapTx::start() {
         .hint("close every program that sends on the port, and try again");
   first_loaned_ = behind_loaned_ = last_ = nm_.head();
   nm_.set(first_loaned_, first_loaned_);
+  if (auto ok = fill_ring(); !ok) return ok;
   under_way_ = foreign_ = in_flight();
   const auto free = nm_.size() - 1 - under_way_;
   const auto size = static_cast<std::uint32_t>(ring_size());
   missing_ = size - std::min(size, free);
   for (; limit_ != size - missing_; ++limit_)
     if (!load(limit_)) return status();
+  return {};
+}
+
+// A veth pair in native mode whose ends were opened one direction at a time may have got a ring without buffers.
+Result<void> NetmapTx::fill_ring() {
+  std::vector<std::uint32_t> empty;
+  const auto tail = nm_.tail();
+  for (auto i = first_loaned_; i != tail; i = nm_.next(i))
+    if (!region_->is_buffer(nm_.slot(i).buffer)) empty.push_back(i);
+  if (empty.empty()) return {};
+  auto spares = pool_->reserve(empty.size());
+  if (!spares)
+    return fail(Error::Kind::memory, "open " + label_, "{} slots of its ring have no buffer, and there are not so many spare ones", empty.size())
+        .hint("more spares=, or open both directions of both ends");
+  for (std::size_t i = 0; i < empty.size(); ++i) {
+    nm_.slot(empty[i]).buffer = static_cast<std::uint32_t>((*spares)[i]);
+    nm_.slot(empty[i]).flags = buffer_changed;
+  }
   return {};
 }
 
@@ -281,8 +300,12 @@ bool NetmapTx::reclaim_frame(std::uint32_t end) noexcept {
   if (completed_ < in_ring) return false;
   if (!published_) settle_until(reclaimed_ + slots);
   for (; slots > 0; --slots, ++reclaimed_) {
-    if (!fate_[reclaimed_ & mask_].in_ring) continue;
-    if (!load(reclaimed_)) return false;
+    const auto free = reclaimed_ + static_cast<std::uint32_t>(ring_size()) - missing_;
+    if (!fate_[reclaimed_ & mask_].in_ring) {
+      slot_at(free) = slot_at(reclaimed_);
+      continue;
+    }
+    if (!load(free)) return false;
     --completed_;
   }
   return true;

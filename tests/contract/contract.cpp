@@ -34,6 +34,7 @@ class CaseTest final : public testing::Test {
   void TestBody() override {
     const auto rig = row_.make();
     const auto lacking = rig->why_not();
+    if (!row_.promised && !lacking.empty()) GTEST_SKIP() << lacking;
     EFIO_REQUIRE(lacking.empty(), lacking);
     try {
       case_.run({engine_, *rig});
@@ -106,21 +107,23 @@ bool register_contract(bool privileged) {
       if (!privileged) add_test(engine.scheme, not_applicable, [&engine] { return new NotBuilt(engine); });
       continue;
     }
-    const auto row = std::ranges::find(rig_table(), engine.scheme, &RigRow::scheme);
-    if (row == rig_table().end()) {
+    if (std::ranges::find(rig_table(), engine.scheme, &RigRow::scheme) == rig_table().end()) {
       if (!privileged) add_test(engine.scheme, "HasARig", [&engine] { return new MissingRig(engine); });
       continue;
     }
-    if (row->privileged != privileged) continue;
-    const auto rig = row->make();
-    std::vector<Case> others;
-    for (const auto& what : all_cases()) {
-      if (what.applies(engine.can, *rig))
-        add_test(engine.scheme, what.name, [&engine, &row = *row, what] { return new CaseTest(engine, row, what); });
-      else
-        others.push_back(what);
+    for (const auto& row : rig_table()) {
+      if (row.scheme != engine.scheme || row.privileged != privileged) continue;
+      const auto suite = row.variant.empty() ? std::string(row.scheme) : std::string(row.scheme) + "_" + std::string(row.variant);
+      const auto rig = row.make();
+      std::vector<Case> others;
+      for (const auto& what : all_cases()) {
+        if (what.applies(rig->can(engine.can), *rig))
+          add_test(suite, what.name, [&engine, &row, what] { return new CaseTest(engine, row, what); });
+        else
+          others.push_back(what);
+      }
+      add_test(suite, not_applicable, [&engine, others] { return new NotApplicable(engine, others); });
     }
-    add_test(engine.scheme, not_applicable, [&engine, others] { return new NotApplicable(engine, others); });
   }
   return true;
 }

@@ -34,6 +34,9 @@ class Rig {
   // What this machine lacks, for instance root; empty when the rig works. Nothing else is called before it.
   virtual std::string why_not() { return {}; }
 
+  // What the engine can do on this rig's kind of device.
+  virtual Capabilities can(Capabilities engine) const { return engine; }
+
   // Opens the port under test: the rig's device, with these options ("a=1&b=2"). May be called again.
   virtual Result<Port> open(std::string_view options, const PortOptions& how) = 0;
 
@@ -58,6 +61,8 @@ struct RigRow {
   std::string_view scheme;
   bool privileged;  // makes devices in network namespaces: belongs to engine_contract_netns_test
   std::unique_ptr<Rig> (*make)();
+  std::string_view variant = {};  // of an engine with several rigs
+  bool promised = true;           // a machine for development has all that it needs; else its tests are skipped without
 };
 std::span<const RigRow> rig_table();
 
@@ -69,7 +74,7 @@ struct Bench {
   const Engine& engine;
   Rig& rig;
 
-  const Capabilities& can() const { return engine.can; }
+  Capabilities can() const { return rig.can(engine.can); }
   Direction whole() const {  // as much as one opening can have
     return rig.stored() || !(can().rx && can().tx) ? (can().rx ? Direction::rx : Direction::tx) : Direction::both;
   }

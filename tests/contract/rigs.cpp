@@ -19,6 +19,13 @@ constexpr auto table = std::to_array<RigRow>({
     {"host", true, make_host_rig},
     {"sim", false, make_sim_rig},
     {"netmap", false, make_netmap_rig},
+    {"netmap", false, make_netmap_host_rig, "host"},
+    {"netmap", false, make_netmap_switch_rig, "switch"},
+    {"netmap", false, make_netmap_pipe_rig, "pipe"},
+    {"netmap", false, make_netmap_pair_rig, "pair"},
+    {"netmap", true, make_genuine_netmap_veth_rig, "genuine_veth", false},
+    {"netmap", true, make_genuine_netmap_switch_rig, "genuine_switch", false},
+    {"netmap", true, make_genuine_netmap_pipe_rig, "genuine_pipe", false},
 });
 }  // namespace
 

@@ -13,5 +13,12 @@ std::unique_ptr<Rig> make_host_rig();
 std::unique_ptr<Rig> make_xdp_rig();
 std::unique_ptr<Rig> make_sim_rig();
 std::unique_ptr<Rig> make_netmap_rig();
+std::unique_ptr<Rig> make_netmap_host_rig();
+std::unique_ptr<Rig> make_netmap_switch_rig();
+std::unique_ptr<Rig> make_netmap_pipe_rig();
+std::unique_ptr<Rig> make_netmap_pair_rig();
+std::unique_ptr<Rig> make_genuine_netmap_veth_rig();
+std::unique_ptr<Rig> make_genuine_netmap_switch_rig();
+std::unique_ptr<Rig> make_genuine_netmap_pipe_rig();
 
 }  // namespace efio::test

@@ -190,8 +190,12 @@ void SimulatedNetmap::Adapter::make_krings(std::uint32_t tx_slots, std::uint32_t
 
 namespace {
 void join(auto& a, auto& b) {
-  for (std::size_t i = 0; i < a.tx_rings; ++i) a.tx[i]->pipe = b.rx[i].get(), b.rx[i]->pipe = a.tx[i].get();
-  for (std::size_t i = 0; i < a.rx_rings; ++i) a.rx[i]->pipe = b.tx[i].get(), b.tx[i]->pipe = a.rx[i].get();
+  const auto link = [](auto& own, auto& other) {
+    own->pipe = other.get(), other->pipe = own.get();
+    other->fake = true;  // the end that comes first has the buffers
+  };
+  for (std::size_t i = 0; i < a.tx_rings; ++i) link(a.tx[i], b.rx[i]);
+  for (std::size_t i = 0; i < a.rx_rings; ++i) link(a.rx[i], b.tx[i]);
 }
 }  // namespace
 
@@ -310,7 +314,7 @@ bool SimulatedNetmap::make_rings(Adapter& adapter) {
     for (auto& kring : *krings) {
       if (!kring->on() || kring->ring_at != 0) continue;
       auto& region = *adapter.region;
-      const auto make = [&](Kring& k, Kring* same_buffers) {
+      const auto make = [&](Kring& k) {
         if (k.slots > region.most_slots || (k.ring_at = region.take_ring()) == 0) return false;
         auto& ring = k.ring();
         std::memset(&ring, 0, region.ring_size);
@@ -320,15 +324,21 @@ bool SimulatedNetmap::make_rings(Adapter& adapter) {
         ring.number = static_cast<std::uint16_t>(k.index);
         ring.direction = k.tx ? 1 : 0;
         ring.head = k.rhead, ring.cur = k.rcur, ring.tail = k.rtail;
-        for (std::uint32_t i = 0; i < k.slots; ++i) {
-          k.slot(i).buffer = same_buffers != nullptr ? same_buffers->slot(i).buffer : region.take_buffer();
-          if (k.slot(i).buffer == 0) return false;
+        for (std::uint32_t i = 0; i < k.slots && !k.fake; ++i) {
+          if ((k.slot(i).buffer = region.take_buffer()) == 0) return false;
           k.slot(i).length = static_cast<std::uint16_t>(region.buffer_size);
         }
         return true;
       };
-      if (!make(*kring, nullptr)) return false;
-      if (kring->pipe != nullptr && kring->pipe->ring_at == 0 && !make(*kring->pipe, kring.get())) return false;
+      if (!make(*kring)) return false;
+      if (kring->pipe == nullptr) continue;
+      if (kring->pipe->ring_at == 0 && !make(*kring->pipe)) return false;
+      // The end that is bound gives its slots to the other, also where it had none and loses the other's.
+      for (std::uint32_t i = 0; i < kring->slots; ++i) {
+        if (kring->fake && !kring->pipe->fake) region.drop_buffer(kring->pipe->slot(i).buffer);
+        kring->pipe->slot(i) = kring->slot(i);
+      }
+      kring->fake = kring->pipe->fake = true;
     }
   }
   return true;
@@ -429,6 +439,9 @@ int SimulatedNetmap::bind(Opened& opened, RequestHeader& request) {
       for (auto i = opened.first[0]; i < opened.last[0] && i < watched.size(); ++i) watched[i]->monitors.push_back(port->rx[i].get());
     }
   if (port->peer_made && port->peer_made->active > 0) port->peer_made.reset();  // now each end has users of its own
+  if (port->active == 0 && port->device)
+    port->device->reset_until =
+        (std::chrono::steady_clock::now() + port->device->options.reset).time_since_epoch().count();
   ++port->active;
   opened.port = port;
   opened.flags = body.flags;
@@ -499,6 +512,7 @@ void SimulatedNetmap::unbind(Opened& opened) {
     buffer = next;
   }
   region.interface_used[opened.interface_at / interface_size] = false;
+  if (port->active == 0 && peer && peer->active == 0) peer->peer_made.reset(), port->peer_made.reset();
 }
 
 // --- descriptors ---

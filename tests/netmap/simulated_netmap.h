@@ -38,6 +38,7 @@ struct NicOptions {
   bool emulated = true;      // through the ordinary driver; else native
   bool completes = true;     // sends at once; else complete() tells when tail may move
   bool counts = true;        // the device counts what it receives
+  std::chrono::milliseconds reset{0};  // so long the carrier is away when netmap takes the device, as a PHY's is
 };
 
 struct Offences {

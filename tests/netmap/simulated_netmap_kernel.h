@@ -44,6 +44,7 @@ struct SimulatedNetmap::Kring {
   std::uint32_t incomplete = 0, completed = 0;  // slots with a slow device
   std::deque<Bytes> queue;                      // frames that are not in the ring yet
   Kring* pipe = nullptr;
+  bool fake = false;  // of a pipe: gets no buffers of its own
   std::uint32_t pipe_tail = 0;
   std::set<Opened*> bound;
   std::vector<Kring*> monitors;
@@ -107,7 +108,11 @@ struct SimulatedNetmap::Device {
   NicCounts counts;
   std::deque<Bytes> wire_out, host_in;
   std::condition_variable_any sent;
-  bool up() const { return carrier && admin && !gone; }
+  std::atomic<std::int64_t> reset_until{0};  // of the steady clock, ns
+  bool has_carrier() const {
+    return carrier && std::chrono::steady_clock::now().time_since_epoch().count() >= reset_until;
+  }
+  bool up() const { return has_carrier() && admin && !gone; }
 };
 
 inline netmap::Ring& SimulatedNetmap::Kring::ring() const {

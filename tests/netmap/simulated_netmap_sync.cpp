@@ -170,7 +170,7 @@ void SimulatedNetmap::nic_tx(Adapter& port, Kring& k) {
     if (!d.options.completes) k.incomplete += k.distance(from, i);
     monitor(k, frame);
     const bool fits = frame.size() <= d.options.mtu + 14U + 8U;
-    if (!d.carrier || (d.options.emulated && !fits)) continue;  // it vanishes
+    if (!d.has_carrier() || (d.options.emulated && !fits)) continue;  // it vanishes
     ++d.counts.sent, d.counts.sent_bytes += frame.size();
     d.wire_out.push_back(std::move(frame));
     d.sent.notify_all();

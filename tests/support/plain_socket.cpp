@@ -23,6 +23,8 @@ PlainSocket::PlainSocket(const Netns& ns, const std::string& device) {
     address.sll_ifindex = static_cast<int>(::if_nametoindex(device.c_str()));
     if (!fd_ || ::setsockopt(fd_.get(), SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof on) != 0 ||
         ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) != 0 ||
+        // A receiver in the kernel may hold what was sent, and count it as the sender's, until someone looks at it.
+        ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0 ||
         ::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
       throw std::runtime_error("no plain socket on " + device);
   });
