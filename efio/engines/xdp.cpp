@@ -119,6 +119,7 @@ Result<XdpChoice> read_options(Uri& uri, const std::string& attempted) {
   choice.busy = uri.duration("busy", std::chrono::nanoseconds(0), std::chrono::milliseconds(10));
   choice.budget = static_cast<unsigned>(uri.number("budget", choice.budget, 1, 1024));
   choice.broker = uri.text_option("broker");
+  choice.attach.hardware_time = uri.choice("time", {"clock", "hardware"}) == "hardware";
   const auto take = uri.text_option("take", "all");
   choice.wait = LinkWait::from(uri);
   if (auto ok = uri.finish(); !ok) return std::unexpected(ok.error());
@@ -152,13 +153,16 @@ Result<std::vector<unsigned>> queues_of(const XdpChoice& choice, unsigned there,
   return queues;
 }
 
-std::string describe_mode(const XdpPort& port, const XdpSetup& setup, const XdpSocket& socket) {
+std::string describe_mode(const XdpPort& port, const XdpSetup& setup, bool wants_time, const XdpSocket& socket) {
   std::vector<std::string> words;
   if (port.program) words.emplace_back(name(port.program->obtained()));
   if (socket.zero_copy()) words.emplace_back("zero-copy");
   else words.push_back(socket.why_copy().empty() ? "copy" : fmt::format("copy ({})", socket.why_copy()));
   if (setup.fragments) words.emplace_back("frames of several slots");
   if (setup.busy.count() > 0) words.emplace_back("busy polling");
+  if (wants_time && !port.rx.empty()) words.emplace_back(setup.hardware_time                                  ? "hardware time"
+                       : port.program->obtained() == XdpAttach::generic ? "no hardware time (not with generic)"
+                                                                        : "no hardware time (the driver has none for XDP)");
   if (setup.broker) words.emplace_back("by a broker");
   const auto queues = std::max(port.rx.size(), port.tx.size());
   words.push_back(fmt::format("{} queue{}", queues, queues == 1 ? "" : "s"));
@@ -187,7 +191,7 @@ Result<void> open_queues(XdpPort& port, const XdpSetup& setup, const std::vector
   return {};
 }
 
-void tell(XdpPort& port, const XdpSetup& setup) {
+void tell(XdpPort& port, const XdpSetup& setup, bool wants_time) {
   auto& info = port.info;
   info.frame_size = SIZE_MAX;
   const XdpSocket* socket = nullptr;
@@ -206,9 +210,9 @@ void tell(XdpPort& port, const XdpSetup& setup) {
     info.queue_bytes += queue.memory();
     socket = &queue.socket();
   }
-  info.mode = describe_mode(port, setup, *socket);
+  info.mode = describe_mode(port, setup, wants_time, *socket);
   info.device = setup.link->name();
-  info.time_source = TimeSource::clock;
+  info.time_source = setup.hardware_time ? TimeSource::hardware : TimeSource::clock;
   info.mac = setup.link->mac();
   info.mtu = setup.link->mtu();
   info.link_bits = setup.link->speed();
@@ -282,6 +286,7 @@ Opened open_xdp(Uri& uri, const PortOptions& options) {
     auto program = XdpProgram::attach(*setup.link, choice->attach, setup.attempted);
     if (!program) return std::unexpected(program.error());
     port->program = std::move(*program);
+    setup.hardware_time = choice->attach.hardware_time && port->program->hardware_time();
     if (port->program->obtained() == XdpAttach::generic) {
       if (setup.copy == XdpCopy::zero_copy)
         return fail(Error::Kind::unavailable, setup.attempted, "the driver takes no XDP program, so there is no zero-copy")
@@ -298,7 +303,7 @@ Opened open_xdp(Uri& uri, const PortOptions& options) {
     port->promiscuous = std::move(*held);
   }
   if (auto ok = setup.link->wait_ready(choice->wait, setup.attempted); !ok) return std::unexpected(ok.error());
-  tell(*port, setup);
+  tell(*port, setup, choice->attach.hardware_time);
   return port;
 }
 

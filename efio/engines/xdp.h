@@ -10,6 +10,7 @@
 
 #include "efio/engines/engine.h"
 #include "efio/engines/link.h"
+#include "efio/engines/xdp_kernel.h"
 #include "efio/engines/xdp_rules.h"
 #include "efio/engines/xdp_umem.h"
 
@@ -29,6 +30,7 @@ struct XdpSetup {
   std::chrono::microseconds busy{0};  // let receive() drive the device for so long, 0: never
   unsigned budget = 0;                // frames that it takes from the device each time
   XdpRules take;                      // which frames
+  bool hardware_time = false;         // the program writes an efio_xdp_time before each
   std::shared_ptr<XdpBroker> broker;  // who does what needs a privilege, where this process has none
 
   XdpSocketWish wish(unsigned queue, Direction direction) const;
@@ -36,6 +38,13 @@ struct XdpSetup {
   std::size_t rx_capacity() const noexcept { return pool->frame_size() - xdp_kernel_headroom; }
   std::size_t tx_capacity() const noexcept { return pool->frame_size() - pool->headroom(); }
 };
+
+// The device's time of a frame, in ns, as our program wrote it right before the data; 0: it had none.
+inline std::uint64_t xdp_hardware_time(const std::byte* data) noexcept {
+  efio_xdp_time time;
+  __builtin_memcpy(&time, data - sizeof time, sizeof time);
+  return time.mark == EFIO_XDP_TIME_MARK ? time.nanoseconds : 0;
+}
 
 class XdpRx final : public RxQueue {
  public:
@@ -55,6 +64,7 @@ class XdpRx final : public RxQueue {
   void disarm() override { naps_ = false; }
 
   void give_back() noexcept;
+  void read_times(std::uint32_t first, std::uint32_t n) noexcept;
   void ask_driver() noexcept;
   void look_around() noexcept;
   void watch_link() noexcept;
@@ -66,6 +76,7 @@ class XdpRx final : public RxQueue {
   std::size_t frames_ = 0;           // that this queue has, wherever they are
   std::vector<std::uint8_t> lent_;   // by frame: 1 while the kernel has it
   unsigned shift_ = 0;               // address to frame number
+  bool hardware_time_ = false;
   bool drives_ = false;              // busy polling, or a driver that asks to be woken
   std::uint32_t filled_ = 0;         // position in the fill ring
   std::uint32_t returned_ = 0;       // slots before it are given back

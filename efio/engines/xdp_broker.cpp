@@ -84,6 +84,7 @@ class XdpBroker::Program final : public XdpProgram {
       : broker_(std::move(broker)), device_(link.name()), interface_(link.index()) {
     obtained_ = static_cast<XdpAttach>(answer.attached);
     fragments_ = answer.fragments != 0;
+    hardware_time_ = answer.hardware_time != 0;
   }
 
   Result<void> set_socket(unsigned queue, int socket, const std::string& attempted) override {
@@ -151,6 +152,7 @@ Result<std::shared_ptr<XdpProgram>> XdpBroker::attach(const Link& link, const Xd
   auto request = about(BrokerVerb::attach, link.name(), link.index());
   request.attach = static_cast<std::uint32_t>(wish.attach);
   request.fragments = wish.fragments;
+  request.hardware_time = wish.hardware_time;
   auto answer = ask(request, -1, nullptr, attempted);
   if (!answer) return std::unexpected(answer.error());
   return std::make_shared<Program>(shared_from_this(), link, *answer);

@@ -33,7 +33,7 @@ struct BrokerRequest {
   std::int32_t interface = 0;
   std::uint32_t queue = 0;
   std::uint32_t attach = 0;     // an XdpAttach
-  std::uint32_t fragments = 0;
+  std::uint32_t fragments = 0, hardware_time = 0;
   std::uint32_t direction = 0;  // a Direction
   std::uint32_t zero_copy = 0;
   std::uint32_t entries = 0, fill = 0, completion = 0;
@@ -48,7 +48,7 @@ struct BrokerAnswer {
   std::uint32_t kind = 0;  // an Error::Kind
   std::int32_t os = 0;
   std::uint32_t attached = 0;  // an XdpAttach
-  std::uint32_t fragments = 0;
+  std::uint32_t fragments = 0, hardware_time = 0;
   char why[512] = {}, hint[512] = {};
 };
 static_assert(std::is_trivially_copyable_v<BrokerAnswer>);

@@ -5,7 +5,8 @@
 // copied out by bpf_xdp_load_bytes, which takes any offset and also reads frames of several fragments.
 //
 // Twice the same program: the kernel gives frames of several fragments only to one that is marked for them, and a driver
-// may refuse that one.
+// may refuse that one. Compiled once more with EFIO_XDP_TIME, both ask the driver when a frame came in, for which the kernel
+// wants a program of the one device.
 #include <linux/types.h>
 
 #include <linux/bpf.h>
@@ -217,6 +218,23 @@ static __always_inline int taken(struct xdp_md* frame, const struct efio_xdp_rul
   return 0;
 }
 
+#ifdef EFIO_XDP_TIME
+// Linux 6.3. The address is 0 where the kernel has no such function.
+extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md* frame, __u64* timestamp) __ksym __weak;
+
+static __always_inline void write_time(struct xdp_md* frame) {
+  __u64 nanoseconds = 0;
+  if (!bpf_xdp_metadata_rx_timestamp || bpf_xdp_metadata_rx_timestamp(frame, &nanoseconds) != 0) nanoseconds = 0;
+  if (bpf_xdp_adjust_meta(frame, -(int)sizeof(struct efio_xdp_time)) != 0) return;
+  struct efio_xdp_time* time = (void*)(long)frame->data_meta;
+  if ((void*)(time + 1) > (void*)(long)frame->data) return;
+  time->nanoseconds = nanoseconds;
+  time->mark = EFIO_XDP_TIME_MARK;
+}
+#else
+static __always_inline void write_time(struct xdp_md* frame) { (void)frame; }
+#endif
+
 static __always_inline int take_or_pass(struct xdp_md* frame) {
   const __u32 queue = frame->rx_queue_index, only = 0;
   void* map = bpf_map_lookup_elem(&efio_rule_sets, &queue);
@@ -224,6 +242,7 @@ static __always_inline int take_or_pass(struct xdp_md* frame) {
     const struct efio_xdp_rules* set = bpf_map_lookup_elem(map, &only);
     if (!set || !taken(frame, set)) return XDP_PASS;
   }
+  write_time(frame);
   return (int)bpf_redirect_map(&efio_sockets, queue, XDP_PASS);
 }
 

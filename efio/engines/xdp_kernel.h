@@ -51,3 +51,10 @@ struct efio_xdp_rules {
   struct efio_xdp_rule rules[EFIO_XDP_RULES];
   __u32 end;  // to which a pointer past the last rule may point
 };
+
+// What the program that reads hardware times puts right before the data of a frame that it gives to a socket.
+struct efio_xdp_time {
+  __u64 nanoseconds;  // the device's clock, 0: it gave none
+  __u64 mark;         // EFIO_XDP_TIME_MARK, since the kernel does not say whether anything is there
+};
+#define EFIO_XDP_TIME_MARK 0x6566696f74696d65ULL

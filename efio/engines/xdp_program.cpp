@@ -24,15 +24,18 @@
 #include <map>
 #include <vector>
 
+#include "efio/engines/netdev.h"
 #include "efio/engines/xdp_broker.h"
 #include "efio/engines/xdp_kernel.h"
 #include "efio/fail.h"
 #include "efio_xdp_kernel.skel.h"
+#include "efio_xdp_kernel_time.skel.h"
 
 namespace efio {
 
 namespace {
 
+constexpr std::uint32_t bound_to_device = 1U << 6;  // BPF_F_XDP_DEV_BOUND_ONLY, Linux 6.3
 constexpr std::size_t most_log = 4096;  // of libbpf's complaints, for an error
 
 // libbpf prints its complaints unless told otherwise, for the whole process: they are caught while we call it.
@@ -66,10 +69,11 @@ class QuietLibbpf {
   libbpf_print_fn_t before_;
 };
 
-struct DestroySkeleton {
-  void operator()(efio_xdp_kernel* skeleton) const noexcept { efio_xdp_kernel__destroy(skeleton); }
+// Of a program's skeleton, which bpftool has made of it.
+template <class Skeleton>
+struct Destroy {
+  void operator()(Skeleton* skeleton) const noexcept { Skeleton::destroy(skeleton); }
 };
-using Skeleton = std::unique_ptr<efio_xdp_kernel, DestroySkeleton>;
 
 Fd copy_of(int descriptor) { return Fd(descriptor < 0 ? -1 : ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0)); }
 
@@ -143,8 +147,9 @@ struct Key {
 
 class LocalProgram final : public XdpProgram {
  public:
-  Result<void> load(bool fragments, const std::string& attempted);
+  Result<void> load(bool fragments, bool hardware_time, const std::string& attempted);
   Result<void> attach_to(const Link& link, const Wish& wish, const std::string& attempted);
+  void add_hardware_time(const std::string& attempted);
   Result<void> adjust(const Wish& wish, const std::string& attempted);
   bool attached() const noexcept;
 
@@ -153,7 +158,11 @@ class LocalProgram final : public XdpProgram {
   void clear_socket(unsigned queue) noexcept override;
 
  private:
+  template <class Skeleton>
+  Result<void> load(bool fragments, int bound_to, const std::string& attempted);
+
   std::string device_;
+  int interface_ = 0;
   Fd program_, sockets_, rule_sets_, link_;
 };
 
@@ -202,17 +211,23 @@ class Registry {
   std::map<Key, std::weak_ptr<LocalProgram>> programs_;
 };
 
-// Loads one of the two; a second time with the maps that there are.
-Result<void> LocalProgram::load(bool fragments, const std::string& attempted) {
+// Loads one of the programs; a second time with the maps that there are.
+template <class Skeleton>
+Result<void> LocalProgram::load(bool fragments, int bound_to, const std::string& attempted) {
   const QuietLibbpf quiet;
-  const Skeleton skeleton(efio_xdp_kernel__open());
+  const std::unique_ptr<Skeleton, Destroy<Skeleton>> skeleton(Skeleton::open());
   if (!skeleton) return fail(errno, "{}: XDP program", attempted);
   bpf_program__set_autoload(skeleton->progs.efio_xdp, !fragments);
   bpf_program__set_autoload(skeleton->progs.efio_xdp_frags, fragments);
+  bpf_program* program = fragments ? skeleton->progs.efio_xdp_frags : skeleton->progs.efio_xdp;
+  if (bound_to != 0) {
+    bpf_program__set_ifindex(program, static_cast<std::uint32_t>(bound_to));
+    bpf_program__set_flags(program, bpf_program__flags(program) | bound_to_device);
+  }
   if (sockets_ && (bpf_map__reuse_fd(skeleton->maps.efio_sockets, sockets_.get()) != 0 ||
                    bpf_map__reuse_fd(skeleton->maps.efio_rule_sets, rule_sets_.get()) != 0))
     return fail(errno, "{}: XDP maps", attempted);
-  const int error = -efio_xdp_kernel__load(skeleton.get());
+  const int error = -Skeleton::load(skeleton.get());
   if (error == EPERM)
     return fail(Error::Kind::permission, attempted, "loading an XDP program needs CAP_BPF and CAP_NET_ADMIN")
         .hint("{}", privilege_hint());
@@ -220,16 +235,26 @@ Result<void> LocalProgram::load(bool fragments, const std::string& attempted) {
     return fail(Error::Kind::unavailable, attempted, "the kernel does not load our XDP program: {} ({})",
                 describe_os_error(error), QuietLibbpf::last_line())
         .hint("Linux 5.18 or later; packet: needs none");
-  program_ = copy_of(bpf_program__fd(fragments ? skeleton->progs.efio_xdp_frags : skeleton->progs.efio_xdp));
+  Fd loaded = copy_of(bpf_program__fd(program));
   if (!sockets_) sockets_ = copy_of(bpf_map__fd(skeleton->maps.efio_sockets));
   if (!rule_sets_) rule_sets_ = copy_of(bpf_map__fd(skeleton->maps.efio_rule_sets));
-  if (!program_ || !sockets_ || !rule_sets_) return fail(errno, "{}: XDP program", attempted);
+  if (!loaded || !sockets_ || !rule_sets_) return fail(errno, "{}: XDP program", attempted);
+  program_ = std::move(loaded);
+  return {};
+}
+
+Result<void> LocalProgram::load(bool fragments, bool hardware_time, const std::string& attempted) {
+  auto done = hardware_time ? load<efio_xdp_kernel_time>(fragments, interface_, attempted) : load<efio_xdp_kernel>(fragments, 0, attempted);
+  if (!done) return done;
   fragments_ = fragments;
+  hardware_time_ = hardware_time;
   return {};
 }
 
 Result<void> LocalProgram::attach_to(const Link& link, const Wish& wish, const std::string& attempted) {
   device_ = link.name();
+  interface_ = link.index();
+  if (auto ok = load(wish.fragments, false, attempted); !ok) return ok;
   std::vector<XdpAttach> ways{wish.attach};
   if (wish.attach == XdpAttach::automatic) ways = {XdpAttach::native, XdpAttach::generic};
   int error = 0;
@@ -262,12 +287,27 @@ Result<void> LocalProgram::adjust(const Wish& wish, const std::string& attempted
   if (wish.attach != XdpAttach::automatic && wish.attach != obtained_)
     return fail(Error::Kind::usage, attempted, "this program has {} open already, with attach={}", device_, name(obtained_))
         .hint("the same attach=, or none");
-  if (!wish.fragments || fragments_) return {};
-  if (auto ok = load(true, attempted); !ok) return ok;
-  if (bpf_link_update(link_.get(), program_.get(), nullptr) == 0) return {};
-  fragments_ = false;
-  return fail(Error::Kind::device, attempted, "{} is open already without fragments, and its driver refuses them", device_)
-      .hint("an MTU that a frame of the pool has room for");
+  if (wish.fragments && !fragments_) {
+    auto ok = load(true, hardware_time_, attempted);
+    if (!ok) return ok;
+    if (bpf_link_update(link_.get(), program_.get(), nullptr) != 0) {
+      fragments_ = false;
+      return fail(Error::Kind::device, attempted, "{} is open already without fragments, and its driver refuses them", device_)
+          .hint("an MTU that a frame of the pool has room for");
+    }
+  }
+  if (wish.hardware_time && !hardware_time_) add_hardware_time(attempted);
+  return {};
+}
+
+// Puts the program that asks for times in the place of the other, where the driver knows any and takes it.
+void LocalProgram::add_hardware_time(const std::string& attempted) {
+  if (obtained_ != XdpAttach::native || !has_xdp_hardware_time(interface_)) return;
+  Fd before = copy_of(program_.get());
+  if (!load(fragments_, true, attempted)) return;
+  if (bpf_link_update(link_.get(), program_.get(), nullptr) == 0) return;
+  program_ = std::move(before);
+  hardware_time_ = false;
 }
 
 bool LocalProgram::attached() const noexcept {
@@ -318,7 +358,6 @@ Result<std::shared_ptr<XdpProgram>> XdpProgram::attach(const Link& link, const W
   auto& registry = Registry::get();
   auto program = registry.find_or_make({here.st_ino, link.index()}, [&]() -> Result<std::unique_ptr<LocalProgram>> {
     auto made = std::make_unique<LocalProgram>();
-    if (auto ok = made->load(wish.fragments, attempted); !ok) return std::unexpected(ok.error());
     if (auto ok = made->attach_to(link, wish, attempted); !ok) return std::unexpected(ok.error());
     return made;
   });

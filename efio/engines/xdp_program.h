@@ -26,6 +26,7 @@ class XdpProgram {
   struct Wish {
     XdpAttach attach = XdpAttach::automatic;
     bool fragments = false;  // frames longer than a buffer: the program that takes them must be able to
+    bool hardware_time = false;  // before each frame's data the device's time, if it can be had: an efio_xdp_time
     std::shared_ptr<XdpBroker> broker = {};  // who attaches it, instead of this process
   };
 
@@ -50,12 +51,13 @@ class XdpProgram {
 
   XdpAttach obtained() const noexcept { return obtained_; }  // native or generic
   bool fragments() const noexcept { return fragments_; }
+  bool hardware_time() const noexcept { return hardware_time_; }
 
  protected:
   XdpProgram() = default;
 
   XdpAttach obtained_ = XdpAttach::automatic;
-  bool fragments_ = false;
+  bool fragments_ = false, hardware_time_ = false;
 };
 
 // Who has put an XDP program on the interface, for an error: "program 17 (xdp_pass) of firewall, pid 4711". Empty: nobody.

@@ -74,6 +74,7 @@ Result<std::unique_ptr<XdpRx>> XdpRx::create(const XdpSetup& setup, unsigned num
   queue->socket_ = std::move(*socket);
   if (setup.busy.count() > 0)
     if (auto ok = prefer_polling(queue->socket_.fd(), setup); !ok) return std::unexpected(ok.error());
+  queue->hardware_time_ = setup.hardware_time;
   queue->drives_ = setup.busy.count() > 0 || queue->socket_.zero_copy();
 
   // What an earlier opening posted is still there.
@@ -152,9 +153,21 @@ void XdpRx::refill(std::size_t want) noexcept {
     lent[frame] = 0;
     continued += more;
   }
+  if (hardware_time_) read_times(first, n);
   const bool wraps = ((first ^ (first + n)) & ~mask_) != 0;
   admit(n, n - continued);
   if (wraps) look_around();
+}
+
+// A frame's time stands before its first slot; without one it keeps the clock's.
+void XdpRx::read_times(std::uint32_t first, std::uint32_t n) noexcept {
+  Slot* const slots = &slot_at(first);
+  bool begins = true;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    Slot& slot = slots[i];
+    if (const auto time = begins ? xdp_hardware_time(slot.bytes().data()) : 0; time != 0) slot.stamp(time, TimeSource::hardware);
+    begins = !slot.has(Slot::more);
+  }
 }
 
 // A driver with zero-copy may wait to be told that there are frames; with busy polling its work is done here.

@@ -173,7 +173,7 @@ def nonsense_is_refused(a, b):
         with sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET) as connection:
             connection.connect(socket)
             connection.settimeout(10)
-            connection.send(about + os.urandom(4176 - len(about)))
+            connection.send(about + os.urandom(4184 - len(about)))
             done = connection.recv(65536)[:4]
             harmless = i >= 100 and i % 8 in (4, 6)  # clear_socket, promiscuous
             assert done == number(1 if harmless else 0), (i, done)

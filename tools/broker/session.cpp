@@ -117,12 +117,14 @@ Result<const Permit*> Session::permit(const BrokerRequest& request, Direction di
 Result<void> Session::attach(const BrokerRequest& request, BrokerAnswer& answer) {
   if (request.attach > static_cast<std::uint32_t>(XdpAttach::generic))
     return fail(Error::Kind::usage, "attach", "no way to attach is number {}", request.attach);
-  auto program = XdpProgram::attach(*link_, {.attach = static_cast<XdpAttach>(request.attach), .fragments = request.fragments != 0},
-                                    "open " + link_->name());
+  const XdpProgram::Wish wish{.attach = static_cast<XdpAttach>(request.attach), .fragments = request.fragments != 0,
+                              .hardware_time = request.hardware_time != 0};
+  auto program = XdpProgram::attach(*link_, wish, "open " + link_->name());
   if (!program) return std::unexpected(program.error());
   program_ = std::move(*program);
   answer.attached = static_cast<std::uint32_t>(program_->obtained());
   answer.fragments = program_->fragments();
+  answer.hardware_time = program_->hardware_time();
   return {};
 }
 
