@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "efio/port.h"
+#include "efnet/plugins/arp.h"
 #include "efnet/plugins/load.h"
 #include "efnet/plugins/pipeline.h"
 #include "efnet/wire/checksum.h"
@@ -75,6 +76,32 @@ BENCHMARK_CAPTURE(gates, count, "count", 1);
 BENCHMARK_CAPTURE(gates, filter_udp_port, "filter:udp port 53", 1);
 BENCHMARK_CAPTURE(gates, limit_by_source, "limit:1T?gate=in", 1);
 BENCHMARK_CAPTURE(gates, icmp_echo_not_ours, "icmp_echo:10.0.0.2", 1);
+
+// Outgoing frames without a destination MAC, completed from the table.
+class Blank final : public Plugin {
+ public:
+  std::string_view name() const noexcept override { return "blank"; }
+  void outgate(PacketBatch& packets, Gate&) noexcept override {
+    for (const std::size_t i : packets) std::fill_n(packets.bytes(i).begin(), 12, std::byte{0});
+  }
+};
+
+void arp_completes(benchmark::State& state) {
+  Lent lent;
+  Pipeline pipeline(&lent.near.tx());
+  auto arp = ArpPlugin::create({.locals = {{.prefix = {{10, 0, 0, 1}, 24}, .mac = {2, 0, 0, 0, 0, 1}}}});
+  (*arp)->table().neighbours().add({{10, 0, 0, 2}}, {2, 0, 0, 0, 0, 2}, 1s);
+  pipeline.add(std::shared_ptr<Plugin>(std::move(*arp)));
+  pipeline.add(std::make_shared<Blank>());
+  auto batch = lent.near.rx().receive(batch_size);
+  for (auto _ : state) {
+    RxPackets packets(batch);
+    pipeline.outgate(packets, 1s);
+    if (packets.count() != batch_size) state.SkipWithError("a frame was kept");
+  }
+  per_packet(state);
+}
+BENCHMARK(arp_completes);
 
 // The usual other way: one call a packet and plugin, for each gate.
 using EachPacket = std::function<bool(efio::Slot&)>;
