@@ -124,7 +124,8 @@ TEST_F(XdpProgramTest, ErrorSaysWhoseProgramIsThere) {
   EXPECT_FALSE(refused);
   if (!refused) {
     EXPECT_EQ(refused.error().kind, Error::Kind::device);
-    EXPECT_THAT(refused.error().message(), HasSubstr("(efio_xdp) of xdp_program_net, pid " + std::to_string(child)));
+    EXPECT_THAT(refused.error().message(), testing::AllOf(HasSubstr("another process has va open"), HasSubstr("(efio_xdp) of xdp_program_net, pid " + std::to_string(child)),
+                                HasSubstr("broker=")));
   }
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);

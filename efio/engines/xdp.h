@@ -71,6 +71,7 @@ class XdpRx final : public RxQueue {
   std::uint64_t nap(std::uint64_t now) noexcept;
 
   std::shared_ptr<Link> link_;
+  std::shared_ptr<XdpBroker> broker_;
   XdpSocket socket_;
   SlotRing slots_;
   std::size_t frames_ = 0;           // that this queue has, wherever they are

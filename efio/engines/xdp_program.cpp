@@ -272,7 +272,11 @@ Result<void> LocalProgram::attach_to(const Link& link, const Wish& wish, const s
   }
   if (error == EPERM)
     return fail(Error::Kind::permission, attempted, "attaching an XDP program needs CAP_NET_ADMIN").hint("{}", privilege_hint());
-  if (const auto occupant = xdp_occupant(link.index()); !occupant.empty())
+  const auto occupant = xdp_occupant(link.index());
+  if (occupant.find("(efio_xdp") != std::string::npos)
+    return fail(Error::Kind::device, attempted, "another process has {} open: {}", device_, occupant)
+        .hint("end it, or open both with broker=, then each may have queues of its own");
+  if (!occupant.empty())
     return fail(Error::Kind::device, attempted, "{} has an XDP program already: {}", device_, occupant)
         .hint("end that program, or `ip link set {0} xdp off; ip link set {0} xdpgeneric off` where none is running", device_);
   if (wish.attach == XdpAttach::native && error == EOPNOTSUPP)

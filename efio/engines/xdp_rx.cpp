@@ -22,6 +22,7 @@
 #include <cerrno>
 
 #include "efio/engines/xdp.h"
+#include "efio/engines/xdp_broker.h"
 #include "efio/fail.h"
 
 namespace efio {
@@ -74,6 +75,7 @@ Result<std::unique_ptr<XdpRx>> XdpRx::create(const XdpSetup& setup, unsigned num
   queue->socket_ = std::move(*socket);
   if (setup.busy.count() > 0)
     if (auto ok = prefer_polling(queue->socket_.fd(), setup); !ok) return std::unexpected(ok.error());
+  queue->broker_ = setup.broker;
   queue->hardware_time_ = setup.hardware_time;
   queue->drives_ = setup.busy.count() > 0 || queue->socket_.zero_copy();
 
@@ -208,9 +210,15 @@ void XdpRx::watch_link() noexcept {
   socklen_t size = sizeof error;
   ::getsockopt(socket_.fd(), SOL_SOCKET, SO_ERROR, &error, &size);  // told once; until then epoll wakes for it
   link_->check();
-  if (!link_->gone()) return;
+  const bool deserted = broker_ && !broker_->alive();
+  if (!link_->gone() && !deserted) return;
   sample();
-  if (!has_work()) set_failed(link_->gone_error(label_));
+  if (has_work()) return;
+  if (link_->gone()) set_failed(link_->gone_error(label_));
+  else
+    set_failed(fail(Error::Kind::device, "receive from " + label_, "the broker that opened it has ended")
+                   .hint("start efio-broker, and open it again")
+                   .error());
 }
 
 Queue::WaitSource XdpRx::wait_source() { return {.fd = socket_.fd(), .events = EPOLLIN, .only_asleep = true}; }

@@ -1,7 +1,7 @@
 // A receiver for scripts: opens the port that its argument names, says "ready", and answers the lines of standard input.
 //
 //   take RULES       "ok", or the error
-//   frames N MS      waits until N frames have come, MS at most; then for each that came a line of hexadecimal, and "end"
+//   frames N MS      waits until N frames have come, MS at most; then for each that came a line of hexadecimal, and "end" or why there will be no more
 //   close            ends, with "closed" or the error
 #include <fmt/format.h>
 
@@ -37,7 +37,8 @@ void print_frames(efio::Port& port, std::size_t wanted, std::chrono::millisecond
     got += round;
     if (round == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  std::cout << "end" << std::endl;
+  const auto status = port.rx().status();
+  std::cout << (status ? "end" : status.error().message()) << std::endl;
 }
 
 }  // namespace

@@ -29,9 +29,11 @@ class Receiver:
         return self.ask(f"take {rules}")
 
     def frames(self, wanted, seconds=10):
-        """What came: waits for so many, or that time."""
+        """What came: waits for so many, or that time. Raises Refused, with the error, once the queue has failed."""
         found, line = [], self.ask(f"frames {wanted} {int(seconds * 1000)}")
         while line != "end":
+            if " " in line:
+                raise Refused(line)
             found.append(bytes.fromhex(line))
             line = self.process.stdout.readline().rstrip("\n")
         return found

@@ -147,6 +147,11 @@ def whoever_is_killed_leaves_nothing(a, b):
     broker.kill()
     broker.wait()
     wait_until(lambda: not attached(a), "a killed broker leaves nothing")
+    try:
+        port.frames(1, 2)
+        raise AssertionError("the port does not notice")
+    except Refused as error:
+        assert "the broker that opened it has ended" in str(error), error
     assert "does not answer" in port.take("udp")
     broker = start_broker(a)  # where the old one's socket still lies
     port.close()
