@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <thread>
 
 #include "tests/support/plugins.h"
 
@@ -351,6 +352,34 @@ TEST(Pipeline, FramesOfSeveralSlotsAreOneFrame) {
   EXPECT_THAT(numbers(frames), ElementsAre(1, 3, 4));
   EXPECT_EQ(frames.at(2).size(), 138U);
   expect_balanced(near);
+}
+
+TEST(Pipeline, AnotherThreadReadsStatisticsThatAddUp) {
+  auto [near, far] = open_ends();
+  Pipeline pipeline(&near.tx());
+  pipeline.add(plugin([](PacketBatch& packets, Gate& gate) {
+    packets.drop(0, DropReason::filtered);
+    packets.consume(1);
+    make_numbered(gate, 1);
+  }));
+  std::uint64_t last = 0;
+  std::jthread reader([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      const auto stats = pipeline.stats()[0];
+      expect_balanced(stats.in);
+      EXPECT_GE(stats.in.seen, last);
+      last = stats.in.seen;
+    }
+  });
+  for (int round = 0; round < 2000; ++round) {
+    send_numbered(far, 4);
+    bounce(near, pipeline);
+    received(far);
+  }
+  reader.request_stop();
+  reader.join();
+  EXPECT_EQ(pipeline.stats()[0].in.seen, 8000U);
+  EXPECT_EQ(pipeline.stats()[0].made, 2000U);
 }
 
 TEST(TxPackets, CommitsWhatPassedClosedUp) {
