@@ -58,6 +58,7 @@ class PacketBatch {
 
   PacketBatch(const PacketBatch&) = delete;
   PacketBatch& operator=(const PacketBatch&) = delete;
+  virtual ~PacketBatch() = default;
 
   std::size_t size() const noexcept { return size_; }                                            // slots
   std::size_t count() const noexcept { return static_cast<std::size_t>(std::popcount(here_)); }  // frames that are here
@@ -98,7 +99,6 @@ class PacketBatch {
 
  protected:
   PacketBatch(efio::Slot* slots, std::size_t size) noexcept { assign(slots, size); }
-  virtual ~PacketBatch() = default;
 
   // Rounded down to whole frames, those moved or dropped before left out.
   void assign(efio::Slot* slots, std::size_t size) noexcept {

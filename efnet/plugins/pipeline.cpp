@@ -183,7 +183,7 @@ class Pipeline::Running final : public Gate {
   // What the plugin that has just been at work made or released, slots [passed_, used_), goes through the outgates
   // before it. Those may make more, which this then finds nothing left of: it has come here by itself.
   void pass_on_staged() noexcept {
-    if (passed_ == used_) [[likely]]
+    if (staged_ == nullptr || passed_ == used_) [[likely]]
       return;
     const std::size_t first = std::exchange(passed_, used_);
     const std::size_t maker = current_;

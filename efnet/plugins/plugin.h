@@ -24,6 +24,7 @@ class Gate {
  public:
   Gate(const Gate&) = delete;
   Gate& operator=(const Gate&) = delete;
+  virtual ~Gate() = default;
 
   // What the program says that the time is, best of a clock that does not jump (efio::Clock::monotonic()).
   std::chrono::nanoseconds now() const noexcept { return now_; }
@@ -44,7 +45,6 @@ class Gate {
 
  protected:
   Gate() = default;
-  ~Gate() = default;
 
   std::chrono::nanoseconds now_{};
   std::uint32_t port_ = 0;
@@ -101,9 +101,9 @@ using PluginFactory = const PluginModule*();
 }  // namespace efnet
 
 // In one source file of a shared object:   EFNET_PLUGIN("counts what it sees", create);
-#define EFNET_PLUGIN(description_text, create_function)                                                  \
-  extern "C" __attribute__((visibility("default"))) const efnet::PluginModule* efnet_plugin() {          \
-    static const efnet::PluginModule module{.description = description_text, .create = create_function}; \
-    return &module;                                                                                      \
-  }                                                                                                      \
+#define EFNET_PLUGIN(description_text, create_function)                                                      \
+  extern "C" __attribute__((visibility("default"))) const efnet::PluginModule* efnet_plugin() {              \
+    static const efnet::PluginModule module{.description = (description_text), .create = (create_function)}; \
+    return &module;                                                                                          \
+  }                                                                                                          \
   static_assert(true)
