@@ -43,7 +43,7 @@ constexpr auto table = std::to_array<Engine>({
      open_netmap, netmap_available, ""},
     {"pfring", "PF_RING through libpfring", {}, nullptr, nullptr, "not in this version; packet: opens the same devices"},
     {"host",
-     "the host stack beside a device, through a TAP",
+     "the host stack beside a device: netmap's host rings, else a TAP",
      {.rx = true, .tx = true, .link = true, .queues = true, .rx_swaps = true, .tx_swaps = true, .reopen = true, .waits = true},
      open_host, tap_available, ""},
     {"dpdk", "DPDK ethdev", {}, nullptr, nullptr, "not in this version; packet: opens what the kernel drives"},

@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 
 #include "efio/forward.h"
@@ -11,6 +12,16 @@
 #include "tests/contract/rig.h"
 #include "tests/netmap/raw_port.h"
 #include "tests/netmap/simulated_netmap.h"
+
+// The example as it is, but for its entry.
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+namespace firewall_example {
+#define main run
+#include "examples/firewall.cpp"
+#undef main
+}  // namespace firewall_example
 
 namespace efio::test {
 
@@ -609,6 +620,38 @@ TEST_F(Netmap, WhatIsForwardedDoesNotPassToo) {
     port.rx().receive(1);
     EXPECT_FALSE(module_.host_take("nm0").has_value());
   }
+}
+
+TEST_F(Netmap, HostIsTheHostRingsWhereNetmapHasTheDevice) {
+  module_.add_nic("nm0");
+  auto nic = open("netmap:nm0");
+  auto host = open("host:nm0");
+  EXPECT_NE(host.info().mode.find("host rings"), std::string::npos) << host.info().mode;
+  EXPECT_TRUE(forwards_by_swap(nic.rx(), host.tx()));
+  EXPECT_TRUE(forwards_by_swap(host.rx(), nic.tx()));
+}
+
+TEST_F(Netmap, TheFirewallLetsThroughWhatItShould) {
+  module_.add_nic("nm0");
+  auto bad = make_frame(60, 1), good = make_frame(60, 2);
+  const unsigned char telnet[] = {8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x30, 0x39, 0, 23};
+  std::memcpy(bad.data() + 12, telnet, sizeof telnet);
+  std::jthread world([&] {
+    while (module_.descriptors() < 4) std::this_thread::sleep_for(1ms);
+    std::this_thread::sleep_for(400ms);
+    module_.deliver("nm0", bad);
+    module_.deliver("nm0", good);
+    module_.host_send("nm0", make_frame(60, 3));
+  });
+  std::string words[] = {"firewall", "nm0", "2"};
+  char* arguments[] = {words[0].data(), words[1].data(), words[2].data()};
+  EXPECT_EQ(firewall_example::run(3, arguments), 0);
+  world.join();
+  EXPECT_EQ(module_.host_take("nm0"), good);
+  EXPECT_FALSE(module_.host_take("nm0").has_value());
+  const auto sent = taken("nm0");
+  ASSERT_EQ(sent.size(), 1U);
+  EXPECT_EQ(sent[0], make_frame(60, 3));
 }
 
 // --- the simulated module itself: what was measured on the genuine one ---

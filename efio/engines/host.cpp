@@ -2,9 +2,12 @@
 // What is sent here, the host receives; what the host sends through the device's addresses is received here.
 //
 //   device ←→ xdp:eth0 ←→ program ←→ host:eth0 ←→ the host's stack
+//
+// Where this program has the device by netmap, the device's own host rings are that side, without a TAP.
 #include <algorithm>
 #include <array>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "efio/engines/engine.h"
@@ -38,7 +41,7 @@ Result<HostChoice> read_options(Uri& uri) {
   if (uri.has("persist"))
     return fail(Error::Kind::usage, choice.attempted, "persist=: the device of a host: port never outlives it").hint("tap:, for such a one");
   for (const auto& [key, value] : uri.options()) {
-    if (key == "name" || key == "address" || key == "mac") continue;
+    if (key == "name" || key == "address" || key == "mac" || key == "via") continue;
     uri.has(key);  // whether the TAP knows it, it says itself
     choice.tap_options += fmt::format("{}{}={}", choice.tap_options.empty() ? "?" : "&", key, value);
   }
@@ -62,9 +65,24 @@ Result<void> set_addresses(const HostChoice& choice, int from, int to) {
   return {};
 }
 
+// The device's host rings; all options but our own are netmap's.
+Opened open_host_rings(const Uri& uri, const PortOptions& options) {
+  std::string text = "netmap:" + uri.name() + "^";
+  char before = '?';
+  for (const auto& [key, value] : uri.options()) {
+    if (key == "via") continue;
+    text += fmt::format("{}{}={}", std::exchange(before, '&'), key, value);
+  }
+  auto rings = Uri::parse(text);
+  if (!rings) return std::unexpected(rings.error());
+  return open_netmap(*rings, options);
+}
+
 }  // namespace
 
 Opened open_host(Uri& uri, const PortOptions& options) {
+  const auto via = uri.choice("via", {"auto", "netmap", "tap"});
+  if (via == "netmap" || (via == "auto" && netmap_has(uri.name()))) return open_host_rings(uri, options);
   auto choice = read_options(uri);
   if (!choice) return std::unexpected(choice.error());
   auto device = Link::open(choice->device, choice->attempted);

@@ -298,6 +298,12 @@ Reservation::~Reservation() {
 
 Result<void> netmap_available() { return netmap::system().available(); }
 
+bool netmap_has(const std::string& device) {
+  const std::scoped_lock lock(netmap::reserved_mutex);
+  const auto first = netmap::reserved().lower_bound("netmap:" + device + " ");
+  return first != netmap::reserved().end() && first->starts_with("netmap:" + device + " ");
+}
+
 Opened open_netmap(Uri& uri, const PortOptions& options) {
   using namespace netmap;
   Setup setup;
