@@ -8,7 +8,6 @@
 
 #include <cerrno>
 
-#include "efio/engines/link.h"
 #include "efio/engines/xdp_broker.h"
 #include "efio/fail.h"
 
@@ -51,13 +50,17 @@ Result<void> make_rings(const Fd& socket, const XdpBindPlan& plan) {
 
 }  // namespace
 
+std::string xdp_privilege_hint() {
+  return "run as root, or `sudo setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM`, or broker= with an efio-broker";
+}
+
 Result<Fd> open_xdp_socket(const std::string& attempted) {
   Fd fd(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (fd) return fd;
   if (errno == EAFNOSUPPORT)
     return fail(Error::Kind::unavailable, attempted, "this kernel has no AF_XDP").hint("CONFIG_XDP_SOCKETS, or packet:");
   if (errno == EPERM)
-    return fail(Error::Kind::permission, attempted, "AF_XDP needs root or CAP_NET_RAW").hint("{}", raw_socket_hint());
+    return fail(Error::Kind::permission, attempted, "AF_XDP needs root or CAP_NET_RAW").hint("{}", xdp_privilege_hint());
   return fail(errno, "{}: AF_XDP", attempted);
 }
 

@@ -36,6 +36,9 @@ struct XdpBindPlan {
 // memory), device (os EBUSY: the queue is in use), usage.
 Result<Fd> bind_xdp_socket(const XdpBindPlan& plan);
 
+// How to get what xdp: needs, for the hints of errors.
+std::string xdp_privilege_hint();
+
 // A socket that is not bound. Errors: unavailable, permission.
 Result<Fd> open_xdp_socket(const std::string& attempted);
 

@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "efio/engines/netdev.h"
+#include "efio/engines/xdp_bind.h"
 #include "efio/engines/xdp_broker.h"
 #include "efio/engines/xdp_kernel.h"
 #include "efio/fail.h"
@@ -80,10 +81,6 @@ Fd copy_of(int descriptor) { return Fd(descriptor < 0 ? -1 : ::fcntl(descriptor,
 Result<void> check_queue(unsigned queue, const std::string& attempted) {
   if (queue < EFIO_XDP_QUEUES) return {};
   return fail(Error::Kind::usage, attempted, "queue {}: the XDP program knows {}", queue, +EFIO_XDP_QUEUES);
-}
-
-std::string privilege_hint() {
-  return "run as root, or `sudo setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM`";
 }
 
 // "name, pid 17" of a process that holds the program or its link, as far as /proc lets us see.
@@ -230,7 +227,7 @@ Result<void> LocalProgram::load(bool fragments, int bound_to, const std::string&
   const int error = -Skeleton::load(skeleton.get());
   if (error == EPERM)
     return fail(Error::Kind::permission, attempted, "loading an XDP program needs CAP_BPF and CAP_NET_ADMIN")
-        .hint("{}", privilege_hint());
+        .hint("{}", xdp_privilege_hint());
   if (error != 0)
     return fail(Error::Kind::unavailable, attempted, "the kernel does not load our XDP program: {} ({})",
                 describe_os_error(error), QuietLibbpf::last_line())
@@ -271,7 +268,7 @@ Result<void> LocalProgram::attach_to(const Link& link, const Wish& wish, const s
     if (error == EBUSY || error == EPERM) break;
   }
   if (error == EPERM)
-    return fail(Error::Kind::permission, attempted, "attaching an XDP program needs CAP_NET_ADMIN").hint("{}", privilege_hint());
+    return fail(Error::Kind::permission, attempted, "attaching an XDP program needs CAP_NET_ADMIN").hint("{}", xdp_privilege_hint());
   const auto occupant = xdp_occupant(link.index());
   if (occupant.find("(efio_xdp") != std::string::npos)
     return fail(Error::Kind::device, attempted, "another process has {} open: {}", device_, occupant)
