@@ -31,8 +31,8 @@ TEST(Print, TcpWithOptionsBehindTags) {
                      "20010db8000000000000000000000002 0400 0050 00000001 00000002 7012 ffff 0000 0000"
                      "020405b4 01 030307")),
             "ethertype 802.1Q-QinQ (0x88a8), length 90: vlan 100, p 1, ethertype 802.1Q (0x8100), vlan 200, p 0, DEI, "
-            "ethertype IPv6 (0x86dd): 2001:db8::1.1024 > 2001:db8::2.80: Flags [S.], seq 1, ack 2, win 65535, "
-            "options [mss 1460,wscale 7], length 0");
+            "ethertype IPv6 (0x86dd), 2001:db8::1.1024 > 2001:db8::2.80: Flags [S.], seq 1, ack 2, win 65535, "
+            "options [mss 1460,nop,wscale 7], length 0");
 }
 
 TEST(Print, Arp) {

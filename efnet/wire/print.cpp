@@ -67,31 +67,44 @@ void print_arp(Line& line, std::span<const std::byte> bytes) {
   line.add(", length {}", bytes.size());
 }
 
-void print_tcp_options(Line& line, std::span<const std::byte> options) {
-  if (options.empty()) return;
-  line.add(", options [");
-  OptionWalk walk(options);
-  std::string_view comma;
-  while (const auto option = walk.next()) {
-    const auto data = option->data;
-    line.add("{}", std::exchange(comma, ","));
-    if (option->kind == tcp_option::mss && data.size() == 2) {
-      line.add("mss {}", load16(data));
-    } else if (option->kind == tcp_option::window_scale && data.size() == 1) {
-      line.add("wscale {}", load8(data.data()));
-    } else if (option->kind == tcp_option::sack_permitted && data.empty()) {
-      line.add("sackOK");
-    } else if (option->kind == tcp_option::timestamps && data.size() == 8) {
-      line.add("TS val {} ecr {}", load32(data), load32(data, 4));
-    } else if (option->kind == tcp_option::sack && !data.empty() && data.size() % 8 == 0) {
-      line.add("sack {}", data.size() / 8);
-      for (std::size_t at = 0; at < data.size(); at += 8)
-        line.add(" {{{}:{}}}", load32(data, at), load32(data, at + 4));
-    } else {
-      line.add("kind {}", option->kind);
-    }
+void print_tcp_option(Line& line, const HeaderOption& option) {
+  const auto data = option.data;
+  if (option.kind == tcp_option::mss && data.size() == 2) return line.add("mss {}", load16(data));
+  if (option.kind == tcp_option::window_scale && data.size() == 1) return line.add("wscale {}", load8(data.data()));
+  if (option.kind == tcp_option::sack_permitted && data.empty()) return line.add("sackOK");
+  if (option.kind == tcp_option::timestamps && data.size() == 8)
+    return line.add("TS val {} ecr {}", load32(data), load32(data, 4));
+  if (option.kind == tcp_option::sack && !data.empty() && data.size() % 8 == 0) {
+    line.add("sack {}", data.size() / 8);
+    for (std::size_t at = 0; at < data.size(); at += 8) line.add(" {{{}:{}}}", load32(data, at), load32(data, at + 4));
+    return;
   }
-  line.add("{}]", walk.malformed() ? "malformed" : "");
+  line.add("kind {}", option.kind);
+}
+
+void print_tcp_options(Line& line, std::span<const std::byte> left) {
+  if (left.empty()) return;
+  line.add(", options [");
+  for (std::string_view comma; !left.empty();) {
+    line.add("{}", std::exchange(comma, ","));
+    if (load8(left.data()) == 0) {
+      line.add("eol");
+      break;
+    }
+    if (load8(left.data()) == 1) {  // which a walk passes over
+      line.add("nop");
+      left = left.subspan(1);
+      continue;
+    }
+    const auto option = OptionWalk(left).next();
+    if (!option) {
+      line.add("malformed");
+      break;
+    }
+    print_tcp_option(line, *option);
+    left = left.subspan(2 + option->data.size());
+  }
+  line.add("]");
 }
 
 void print_tcp(Line& line, const TcpView& tcp) {
@@ -115,6 +128,31 @@ void print_tcp(Line& line, const TcpView& tcp) {
   line.add(", length {}", length);
 }
 
+void print_unreachable(Line& line, const IcmpView& icmp) {
+  const auto quoted = Ipv4View::parse_truncated(icmp.payload());
+  if (!quoted) return line.add("unreachable, code {}", icmp.code());
+  const Ipv4Address dst = quoted->dst();
+  const auto payload = quoted->payload();
+  const bool has_ports = quoted->protocol() == IpProtocol::udp || quoted->protocol() == IpProtocol::tcp;
+  switch (icmp.code()) {
+    case 0:
+      return line.add("net {} unreachable", dst);
+    case 1:
+      return line.add("host {} unreachable", dst);
+    case 2:
+      return line.add("{} protocol {} unreachable", dst, static_cast<unsigned>(quoted->protocol()));
+    case 3:
+      if (!has_ports || payload.size() < 4) break;
+      return line.add("{} {} port {} unreachable", dst, quoted->protocol() == IpProtocol::udp ? "udp" : "tcp",
+                      load16(payload, 2));
+    case 4:
+      return line.add("{} unreachable - need to frag (mtu {})", dst, icmp.mtu());
+    default:
+      break;
+  }
+  line.add("{} unreachable, code {}", dst, icmp.code());
+}
+
 // Without the addresses in front.
 void print_icmp(Line& line, std::span<const std::byte> bytes) {
   const auto icmp = IcmpView::parse(bytes);
@@ -127,14 +165,13 @@ void print_icmp(Line& line, std::span<const std::byte> bytes) {
                icmp->identifier(), icmp->sequence());
       break;
     case IcmpType::destination_unreachable:
-      if (icmp->code() == 4) {
-        line.add("unreachable - need to frag (mtu {})", icmp->mtu());
-      } else {
-        line.add("unreachable, code {}", icmp->code());
-      }
+      print_unreachable(line, *icmp);
       break;
     case IcmpType::time_exceeded:
-      line.add("time exceeded, code {}", icmp->code());
+      if (icmp->code() == 0)
+        line.add("time exceeded in-transit");
+      else
+        line.add("ip reassembly time exceeded");
       break;
     case IcmpType::redirect:
       line.add("redirect, code {}", icmp->code());
@@ -270,7 +307,7 @@ std::string frame_text(std::span<const std::byte> frame) {
     line.add("vlan {}, p {}{}, ", tag->id(), tag->priority(), tag->drop_eligible() ? ", DEI" : "");
     const auto inner = ethernet->tag(i + 1);
     ethertype(inner ? inner->tpid : ethernet->type());
-    line.add("{}", inner ? ", " : ": ");
+    line.add(", ");
   }
   switch (ethernet->type()) {
     case EtherType::arp:

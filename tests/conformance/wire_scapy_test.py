@@ -246,6 +246,33 @@ def check_vlan():
     same("nothing to strip", ask("strip", plain.hex()), "none")
 
 
+def check_text():
+    """What we print is what tcpdump does, but for extension headers, which we leave out, and fragments, which it does."""
+    require(shutil.which("tcpdump"), "needs tcpdump")
+    frames = []
+    for stack in STACKS:
+        for packet in transports():
+            for layer in (UDP, TCP):  # ports of which tcpdump knows no protocol
+                if layer in packet:
+                    packet[layer].sport, packet[layer].dport = 40000, 40001
+            if IPv6ExtHdrHopByHop not in packet:
+                frames.append(built(framed(packet, stack))[0])
+        for operation in (1, 2):
+            arp = ARP(op=operation, hwsrc=MACS["src"], psrc="10.0.0.1", pdst="10.0.0.2")
+            frames.append(built(framed(arp, stack))[0])
+    frames += [built(framed(part))[0] for part in fragment(ip4() / UDP(sport=40000, dport=40001) / load(3000), 1000)]
+    quoted = ip4() / UDP(sport=40000, dport=40001)
+    for error in (ICMP(type=3, code=0), ICMP(type=3, code=1), ICMP(type=3, code=2), ICMP(type=3, code=3),
+                  ICMP(type=3, code=4, nexthopmtu=1400), ICMP(type=11), ICMP(type=11, code=1)):
+        frames.append(built(framed(ip4() / error / quoted))[0])
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "text.pcap")
+        wrpcap(path, [Ether(frame) for frame in frames])
+        theirs = subprocess.run(["tcpdump", "-ennSt", "-r", path], capture_output=True, text=True, check=True).stdout
+    for frame, text in zip(frames, theirs.splitlines(), strict=True):
+        same("text, as tcpdump has it", ask("text", frame.hex()).split(" (frag")[0], text)
+
+
 def check_emitters():
     """What our emitters build, scapy must read as meant, and build again byte by byte from its own fields, with all
     lengths and checksums left to it."""
@@ -394,6 +421,7 @@ check_flows()
 check_fragments()
 check_vlan()
 check_emitters()
+check_text()
 check_with_tshark()
 dump.stdin.close()
 dump.wait()
