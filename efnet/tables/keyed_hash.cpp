@@ -142,17 +142,11 @@ const char* KeyedHash::name() noexcept { return have_aes() ? "aes" : "siphash"; 
 template <std::size_t Words>
 void KeyedHash::batch(const void* keys, std::size_t count, std::uint64_t* hashes) const noexcept {
   static const Batch<Words> best = choose<Words>();
-  best(seed_, keys, count, hashes);
+  (baseline_ ? siphash_batch<Words> : best)(seed_, keys, count, hashes);
 }
 
-template <std::size_t Words>
-void KeyedHash::batch_plain(const void* keys, std::size_t count, std::uint64_t* hashes) const noexcept {
-  siphash_batch<Words>(seed_, keys, count, hashes);
-}
-
-#define EFNET_DEFINE(words)                                                                       \
-  template void KeyedHash::batch<words>(const void*, std::size_t, std::uint64_t*) const noexcept; \
-  template void KeyedHash::batch_plain<words>(const void*, std::size_t, std::uint64_t*) const noexcept;
+#define EFNET_DEFINE(words) \
+  template void KeyedHash::batch<words>(const void*, std::size_t, std::uint64_t*) const noexcept;
 EFNET_DEFINE(1)
 EFNET_DEFINE(2)
 EFNET_DEFINE(3)

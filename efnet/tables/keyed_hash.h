@@ -31,7 +31,8 @@ struct HashSeed {
 class KeyedHash {
  public:
   KeyedHash() noexcept : KeyedHash(HashSeed{}) {}
-  explicit KeyedHash(const HashSeed& seed) noexcept : seed_(seed) {}
+  // `baseline`: SipHash also where there are AES instructions, for tests and to compare.
+  explicit KeyedHash(const HashSeed& seed, bool baseline = false) noexcept : seed_(seed), baseline_(baseline) {}
 
   // hashes[i] of the key of `Words` times 8 bytes at keys + i * Words * 8, at any alignment.
   template <std::size_t Words>
@@ -46,19 +47,15 @@ class KeyedHash {
 
   // The function in use here: "aes" or "siphash".
   EFIO_EXPORT static const char* name() noexcept;
-  // For tests and benchmarks: the one that needs no AES instructions, where those are there.
-  template <std::size_t Words>
-  void batch_plain(const void* keys, std::size_t count, std::uint64_t* hashes) const noexcept;
 
  private:
   HashSeed seed_;
+  bool baseline_ = false;
 };
 
 // Of 1 (an address), 2 (FlowKey4), 3 and 5 words (FlowKey).
-#define EFNET_DECLARE(words)                                                                                         \
-  extern template EFIO_EXPORT void KeyedHash::batch<words>(const void*, std::size_t, std::uint64_t*) const noexcept; \
-  extern template EFIO_EXPORT void KeyedHash::batch_plain<words>(const void*, std::size_t, std::uint64_t*)           \
-      const noexcept;
+#define EFNET_DECLARE(words) \
+  extern template EFIO_EXPORT void KeyedHash::batch<words>(const void*, std::size_t, std::uint64_t*) const noexcept;
 EFNET_DECLARE(1)
 EFNET_DECLARE(2)
 EFNET_DECLARE(3)

@@ -8,11 +8,13 @@ namespace efnet {
 
 // ---- IPv4 ----
 
-efio::Result<SessionStore<FlowKey4>> SessionStore<FlowKey4>::create(std::size_t capacity, const KeyedHash& hash) {
+efio::Result<SessionStore<FlowKey4>> SessionStore<FlowKey4>::create(std::size_t capacity, const KeyedHash& hash,
+                                                                    bool baseline) {
   // Of three entries a line; fuller, and too many would lie in their second line.
   constexpr double fill = 0.78;
   SessionStore store;
   store.hash_ = hash;
+  store.find_ = choose_find(baseline);
   store.line_count_ = static_cast<std::uint64_t>(static_cast<double>(capacity * 2) / (fill * ways)) + 2;
   auto lines = TableArray<Line>::create(store.line_count_);
   if (!lines) return std::unexpected(std::move(lines.error()));
@@ -95,30 +97,22 @@ template <bool fetch>
 
 #pragma GCC diagnostic pop
 
-template <bool fetch>
-auto SessionStore<FlowKey4>::choose_find() noexcept -> Find {
+auto SessionStore<FlowKey4>::choose_find(bool baseline) noexcept -> std::array<Find, 2> {
   __builtin_cpu_init();
   // vbmi2 tells the cpus that do not lower their clock for 512-bit registers (Ice Lake, Zen 4 and later).
   const bool wide = __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vbmi2") != 0 &&
                     __builtin_cpu_supports("bmi") != 0;
-  return wide ? find_avx512<fetch> : find_plain<fetch>;
+  if (wide && !baseline) return {find_avx512<false>, find_avx512<true>};
+  return {find_plain<false>, find_plain<true>};
 }
 
 #else
 
-template <bool fetch>
-auto SessionStore<FlowKey4>::choose_find() noexcept -> Find {
-  return find_plain<fetch>;
+auto SessionStore<FlowKey4>::choose_find(bool) noexcept -> std::array<Find, 2> {
+  return {find_plain<false>, find_plain<true>};
 }
 
 #endif
-
-template <bool fetch>
-void SessionStore<FlowKey4>::find(const FlowKey4* keys, const Place* places, std::size_t count,
-                                  std::uint32_t* numbers) const noexcept {
-  static const Find best = choose_find<fetch>();
-  best(*this, keys, places, count, numbers);
-}
 
 bool SessionStore<FlowKey4>::put(std::uint32_t at, const FlowKey4& key, std::uint32_t number, bool displaced) noexcept {
   Line& line = lines_[at];
@@ -239,7 +233,7 @@ template void SessionStore<FlowKey4>::find<true>(const FlowKey4*, const Place*, 
 
 // ---- Both families ----
 
-efio::Result<SessionStore<FlowKey>> SessionStore<FlowKey>::create(std::size_t capacity, const KeyedHash& hash) {
+efio::Result<SessionStore<FlowKey>> SessionStore<FlowKey>::create(std::size_t capacity, const KeyedHash& hash, bool) {
   SessionStore store;
   store.hash_ = hash;
   auto index = TagIndex::create(capacity * 2);

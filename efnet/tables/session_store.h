@@ -48,7 +48,7 @@ class SessionStore<FlowKey4> {
   static constexpr std::uint32_t none = TagIndex::none;
 
   // Errors: memory.
-  static efio::Result<SessionStore> create(std::size_t capacity, const KeyedHash& hash);
+  static efio::Result<SessionStore> create(std::size_t capacity, const KeyedHash& hash, bool baseline);
 
   std::size_t capacity() const noexcept { return records_.size(); }
   std::size_t bytes() const noexcept { return lines_.bytes() + overflowing_.bytes() + records_.bytes(); }
@@ -88,7 +88,9 @@ class SessionStore<FlowKey4> {
   // numbers[i] of the key keys[i], whose lines (of search_place) have been prefetched. With `fetch`, the states are on
   // their way afterwards.
   template <bool fetch>
-  void find(const FlowKey4* keys, const Place* places, std::size_t count, std::uint32_t* numbers) const noexcept;
+  void find(const FlowKey4* keys, const Place* places, std::size_t count, std::uint32_t* numbers) const noexcept {
+    find_[fetch ? 1 : 0](*this, keys, places, count, numbers);
+  }
 
   // Both keys, which are not there; or false, and nothing done, where no room was found.
   bool insert(std::uint32_t session, const FlowKey4& forward, Place place, const FlowKey4& backward,
@@ -119,8 +121,7 @@ class SessionStore<FlowKey4> {
   static void find_plain(const SessionStore&, const FlowKey4*, const Place*, std::size_t, std::uint32_t*) noexcept;
   template <bool fetch>
   static void find_avx512(const SessionStore&, const FlowKey4*, const Place*, std::size_t, std::uint32_t*) noexcept;
-  template <bool fetch>
-  static Find choose_find() noexcept;
+  static std::array<Find, 2> choose_find(bool baseline) noexcept;
   Place place_of(const FlowKey4& key) const noexcept { return place(hash_(key.words())); }
   bool insert_key(std::uint32_t number, const FlowKey4& key, Place place) noexcept;
   void erase_key(std::uint32_t number) noexcept;
@@ -131,6 +132,7 @@ class SessionStore<FlowKey4> {
   bool make_room(Place place) noexcept;
 
   KeyedHash hash_;
+  std::array<Find, 2> find_{};  // without and with fetching
   TableArray<Line> lines_;
   TableArray<std::uint64_t> overflowing_;  // a bit a line: overflow != 0
   std::uint64_t line_count_ = 1;
@@ -146,7 +148,7 @@ class SessionStore<FlowKey> {
   using Place = TagIndex::Place;
 
   // Errors: memory.
-  static efio::Result<SessionStore> create(std::size_t capacity, const KeyedHash& hash);
+  static efio::Result<SessionStore> create(std::size_t capacity, const KeyedHash& hash, bool baseline);
 
   std::size_t capacity() const noexcept { return records_.size(); }
   std::size_t bytes() const noexcept { return index_.bytes() + records_.bytes(); }

@@ -68,9 +68,9 @@ efio::Result<SessionTable<Key>> SessionTable<Key>::create(SessionOptions options
     if (!seed) return std::unexpected(std::move(seed.error()));
     options.seed = *seed;
   }
-  table.hash_ = KeyedHash(*options.seed);
+  table.hash_ = KeyedHash(*options.seed, options.baseline);
 
-  auto store = Store::create(options.capacity, table.hash_);
+  auto store = Store::create(options.capacity, table.hash_, options.baseline);
   if (!store) return std::unexpected(std::move(store.error()));
   auto wheels = TimeoutWheels::create(options.capacity, timeouts);
   if (!wheels) return std::unexpected(std::move(wheels.error()));

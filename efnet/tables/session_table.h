@@ -48,6 +48,7 @@ struct SessionOptions {
   std::uint8_t tcp_transitory = static_cast<std::uint8_t>(NatClass::tcp_transitory);
   bool tcp_windows = false;
   std::optional<HashSeed> seed;  // the table draws its own where none is given
+  bool baseline = false;         // no instructions but those of any x86-64: for tests, and to compare
 };
 
 // A session and the direction in which its key was found. Good until the session ends; then the number is used again.

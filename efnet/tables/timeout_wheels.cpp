@@ -24,6 +24,8 @@ void TimeoutWheels::link(std::uint32_t number, std::size_t of_class, std::uint64
   Wheel& wheel = wheels_[of_class];
   const std::uint64_t span = std::uint64_t{1} << wheel.shift;
   const std::uint64_t reached = (deadline + span - 1) >> wheel.shift;
+  // The first one ever says what time it is, so that no turn is lost on the time before.
+  if (wheel.last == 0) wheel.last = reached - std::min<std::uint64_t>(reached, lists / 2);
   const std::size_t list = reached <= wheel.last ? due : reached % lists;
   std::uint32_t& first = head(of_class, list);
   links_[number] = {first, static_cast<std::uint32_t>(is_head | (of_class * (lists + 1) + list))};
@@ -67,6 +69,8 @@ std::uint32_t TimeoutWheels::next_due(std::size_t of_class, std::uint64_t now) n
   Wheel& wheel = wheels_[of_class];
   std::uint32_t& waiting = head(of_class, due);
   const std::uint64_t reached = now >> wheel.shift;
+  // A step back in time: else what is not due yet would be put among the due, and be taken out at once, for ever.
+  if (reached < wheel.last) wheel.last = reached;
   if (waiting == none && reached > wheel.last) {
     // The list as a whole becomes the list of the due, before anything can be linked into it anew.
     const auto behind = static_cast<std::size_t>(std::min<std::uint64_t>(reached - wheel.last, lists));

@@ -1,0 +1,408 @@
+#include "efnet/tables/ipp_pool.h"
+
+#include <algorithm>
+
+#include "efio/fail.h"
+
+namespace efnet {
+
+efio::Result<IppPool> IppPool::create(IppOptions options) {
+  constexpr std::uint64_t most_addresses = std::uint64_t{1} << 20;
+  const auto usage = [](std::string_view why) {
+    return efio::fail(efio::Error::Kind::usage, "create a pool of addresses and ports", "{}", why);
+  };
+  if (options.ranges.empty()) return usage("no addresses");
+  if (options.protocols.empty() || options.protocols.size() > 8) return usage("no protocol, or more than 8");
+  for (std::size_t i = 0; i < options.protocols.size(); ++i)
+    if (std::ranges::count(options.protocols, options.protocols[i]) != 1) return usage("a protocol is named twice");
+  for (const IppRange& range : options.ranges)
+    if (range.addresses.last < range.addresses.first || range.ports.last < range.ports.first)
+      return usage("a range ends before it begins");
+  if (options.block_size != 0 &&
+      (!std::has_single_bit(options.block_size) || options.block_size < 64 || options.block_size > 32'768 ||
+       options.blocks_each == 0 || options.subscribers == 0 || options.subscribers >= none))
+    return usage("blocks are a power of two of ports, 64 to 32,768, and a subscriber may have one at least");
+  if (options.hold_down < Time::zero()) return usage("a negative hold-down");
+
+  IppPool pool;
+  // Runs of addresses that do not overlap, in order.
+  std::vector<Ipv4Range> runs;
+  for (const IppRange& range : options.ranges) runs.push_back(range.addresses);
+  std::ranges::sort(runs, {}, &Ipv4Range::first);
+  std::uint64_t count = 0;
+  for (const Ipv4Range& run : runs) {
+    if (!pool.spans_.empty() && run.first <= pool.spans_.back().last) {
+      if (pool.spans_.back().last < run.last) {
+        count += pool.spans_.back().last.count_to(run.last) - 1;
+        pool.spans_.back().last = run.last;
+      }
+    } else {
+      if (count > most_addresses) break;
+      pool.spans_.push_back({run.first, run.last, static_cast<std::uint32_t>(count)});
+      count += run.size();
+    }
+  }
+  if (count > most_addresses) return usage("more than 2^20 addresses");
+  pool.address_count_ = static_cast<std::uint32_t>(count);
+  pool.protocols_ = static_cast<unsigned>(options.protocols.size());
+  if (!options.seed) {
+    auto seed = HashSeed::random();
+    if (!seed) return std::unexpected(std::move(seed.error()));
+    options.seed = *seed;
+  }
+  pool.hash_ = KeyedHash(*options.seed);
+  HashSeed other = *options.seed;
+  std::ranges::rotate(other.words, other.words.begin() + 5);
+  pool.random_hash_ = KeyedHash(other);
+
+  const std::size_t set_count = pool.address_count_ * std::size_t{pool.protocols_};
+  auto sets = TableArray<Set>::create(set_count);
+  if (!sets) return std::unexpected(std::move(sets.error()));
+  pool.sets_ = std::move(*sets);
+  if (options.hold_down > Time::zero()) {
+    auto held = TableArray<Held>::create(set_count * held_sets);
+    if (!held) return std::unexpected(std::move(held.error()));
+    pool.held_ = std::move(*held);
+  }
+  for (const IppRange& range : options.ranges)
+    for (std::uint64_t i = 0; i < range.addresses.size(); ++i) {
+      const std::uint32_t address = pool.number_of(range.addresses.at(i));
+      for (unsigned protocol = 0; protocol < pool.protocols_; ++protocol)
+        pool.offer(pool.set(address, protocol), range.ports);
+    }
+
+  if (options.block_size != 0) {
+    pool.blocks_per_address_ = 65'536 / options.block_size;
+    auto blocks = TableArray<BlockRecord>::create(pool.address_count_ * std::size_t{pool.blocks_per_address_});
+    if (!blocks) return std::unexpected(std::move(blocks.error()));
+    auto subscribers = TableArray<Subscriber>::create(options.subscribers);
+    if (!subscribers) return std::unexpected(std::move(subscribers.error()));
+    auto index = TagIndex::create(options.subscribers);
+    if (!index) return std::unexpected(std::move(index.error()));
+    pool.blocks_ = std::move(*blocks);
+    pool.subscribers_ = std::move(*subscribers);
+    pool.subscriber_index_ = std::move(*index);
+    for (BlockRecord& block : pool.blocks_) block.owner = none;
+    for (std::size_t i = options.subscribers; i-- > 0;) {
+      pool.subscribers_[i].next_free = pool.free_subscriber_;
+      pool.free_subscriber_ = static_cast<std::uint32_t>(i);
+    }
+  }
+  pool.options_ = std::move(options);
+  return pool;
+}
+
+void IppPool::offer(Set& ports, PortRange range) noexcept {
+  const bool first = ports.free.free() == 0;
+  ports.low = first ? range.first : std::min(ports.low, range.first);
+  ports.high = first ? range.last : std::max(ports.high, range.last);
+  for (std::uint32_t port = range.first; port <= range.last; ++port) ports.free.add(PortSet::place(port));
+}
+
+// ---- Numbers ----
+
+int IppPool::protocol_index(IpProtocol protocol) const noexcept {
+  for (unsigned i = 0; i < protocols_; ++i)
+    if (options_.protocols[i] == protocol) return static_cast<int>(i);
+  return -1;
+}
+
+std::uint32_t IppPool::number_of(Ipv4Address address) const noexcept {
+  for (const Span& span : spans_)
+    if (span.first <= address && address <= span.last) return span.number + address.number() - span.first.number();
+  return none;
+}
+
+Ipv4Address IppPool::address_of(std::uint32_t number) const noexcept {
+  const Span* found = spans_.data();
+  for (const Span& span : spans_)
+    if (span.number <= number) found = &span;
+  return found->first.advanced(number - found->number);
+}
+
+// Numbers that nobody can guess who saw the ones before: a counter under two keyed hashes, with AES eight rounds of it.
+std::uint64_t IppPool::random() noexcept {
+  if (random_left_ == 0) {
+    for (std::uint64_t& number : random_) number = random_count_++;
+    hash_.batch<1>(random_.data(), random_.size(), random_.data());
+    random_hash_.batch<1>(random_.data(), random_.size(), random_.data());
+    random_left_ = random_.size();
+  }
+  return random_[--random_left_];
+}
+
+// ---- Hold-down ----
+
+// A port given back in an epoch is free once `ages` more epochs have passed entirely.
+std::uint64_t IppPool::epoch(Time now) const noexcept {
+  if (options_.hold_down == Time::zero()) return 0;
+  const auto length = std::max<Time::rep>((options_.hold_down.count() + ages - 1) / ages, 1);
+  return static_cast<std::uint64_t>(now.count()) / static_cast<std::uint64_t>(length);
+}
+
+void IppPool::refresh(std::uint32_t address, unsigned protocol, std::uint64_t epoch) noexcept {
+  Set& ports = set(address, protocol);
+  if (ports.epoch >= epoch) return;
+  const std::size_t number = address * std::size_t{protocols_} + protocol;
+  // Of the epochs that are over by now; the lists are used in turn, so no more than all of them matter.
+  const std::uint64_t steps = std::min<std::uint64_t>(epoch - ports.epoch, held_sets);
+  for (std::uint64_t step = 0; step < steps; ++step) {
+    Held& held = held_[number * held_sets + (epoch - step) % held_sets];
+    for (std::uint32_t i = 0; i < held.size(); ++i) ports.free.add_word(i, std::exchange(held[i], 0));
+  }
+  ports.epoch = epoch;
+}
+
+// ---- Lending ----
+
+// A free place of [first_port, last_port], whose ends are an even and an odd port; none where there is none.
+std::uint32_t IppPool::pick(Set& ports, const IppRequest& request, std::uint32_t first_port,
+                            std::uint32_t last_port) noexcept {
+  const std::uint32_t low = std::max<std::uint32_t>(first_port, ports.low & ~1U);
+  const std::uint32_t high = std::min<std::uint32_t>(last_port, ports.high | 1U);
+  if (ports.free.free() == 0 || low > high) return PortSet::none;
+  if (request.port >= low && request.port <= high && request.port != 0) {
+    const std::uint32_t wished = PortSet::place(request.port);
+    if (ports.free.is_free(wished)) return wished;
+  }
+  const std::uint32_t size = (high - low + 1) / 2;  // of one parity
+  const auto search = [&](unsigned half, std::uint32_t offset) {
+    const std::uint32_t begin = half * PortSet::half_size + low / 2;
+    return ports.free.free(half) == 0 ? PortSet::none
+                                      : ports.free.next_round(begin + offset % size, begin, begin + size);
+  };
+
+  if (options_.sequential) {
+    const std::uint32_t from = ports.cursor >= low && ports.cursor <= high ? ports.cursor : low;
+    const std::uint32_t offset = (from - low) / 2;
+    const unsigned odd = from & 1;
+    const std::uint32_t same = search(odd, offset);
+    const std::uint32_t other = search(odd ^ 1, offset + odd);
+    if (same == PortSet::none || other == PortSet::none) return same == PortSet::none ? other : same;
+    if (request.parity != PortParity::any) return (request.parity == PortParity::odd) == (odd == 1) ? same : other;
+    const auto distance = [&](std::uint32_t place) { return (PortSet::port(place) - from) & 0xFFFF; };
+    return distance(same) <= distance(other) ? same : other;
+  }
+
+  // A few guesses first: the search alone would favour ports that come after a gap.
+  std::uint64_t number = random();
+  auto half = static_cast<unsigned>(number & 1);
+  if (request.parity != PortParity::any) half = request.parity == PortParity::odd ? 1 : 0;
+  std::uint32_t offset = 0;
+  for (unsigned guess = 0; guess < 4; ++guess, number >>= 16) {
+    offset = static_cast<std::uint32_t>((number & 0xFFFF) * size >> 16);
+    const std::uint32_t place = half * PortSet::half_size + low / 2 + offset;
+    if (ports.free.is_free(place)) return place;
+  }
+  const std::uint32_t found = search(half, offset);
+  return found != PortSet::none ? found : search(half ^ 1, offset);
+}
+
+IppAcquired IppPool::lend(std::uint32_t address, unsigned protocol, std::uint32_t place) noexcept {
+  Set& ports = set(address, protocol);
+  ports.free.remove(place);
+  ports.taken[place / 64] |= std::uint64_t{1} << place % 64;
+  ++ports.lent;
+  const std::uint16_t port = PortSet::port(place);
+  ports.cursor = std::uint32_t{port} + 1;
+  return {IppStatus::acquired, {address_of(address), port, options_.protocols[protocol]}, false};
+}
+
+void IppPool::acquire(std::span<const IppRequest> requests, Time now, std::span<IppAcquired> results) noexcept {
+  constexpr std::size_t chunk = 32;
+  const std::size_t count = std::min(requests.size(), results.size());
+  const std::uint64_t at = epoch(now);
+  for (std::size_t done = 0; done < count; done += chunk) {
+    const std::size_t these = std::min(chunk, count - done);
+    std::array<std::uint64_t, chunk> hashes;
+    for (std::size_t i = 0; i < these; ++i) hashes[i] = requests[done + i].subscriber;
+    hash_.batch<1>(hashes.data(), these, hashes.data());
+    for (std::size_t i = 0; i < these; ++i) {
+      hashes[i] = (hashes[i] >> 32) * address_count_ >> 32;
+      sets_[hashes[i] * protocols_].free.prefetch();
+    }
+    for (std::size_t i = 0; i < these; ++i) {
+      const auto preferred = static_cast<std::uint32_t>(hashes[i]);
+      results[done + i] = acquire_one(requests[done + i], preferred, at);
+    }
+  }
+}
+
+IppAcquired IppPool::acquire_one(const IppRequest& request, std::uint32_t preferred, std::uint64_t epoch) noexcept {
+  const int index = protocol_index(request.protocol);
+  if (index < 0) return {IppStatus::unknown, {}, false};
+  const auto protocol = static_cast<unsigned>(index);
+  if (blocks_per_address_ != 0) return acquire_from_blocks(request, protocol, preferred, epoch);
+  if (empty_epoch_[protocol] == epoch + 1) return {};
+  for (std::uint32_t turn = 0, address = preferred; turn < address_count_; ++turn) {
+    refresh(address, protocol, epoch);
+    const std::uint32_t place = pick(set(address, protocol), request, 0, 65'535);
+    if (place != PortSet::none) return lend(address, protocol, place);
+    address = address + 1 == address_count_ ? 0 : address + 1;
+  }
+  // Until something is given back, or the epoch ends, nobody need look again.
+  empty_epoch_[protocol] = epoch + 1;
+  return {};
+}
+
+bool IppPool::take(const IppBinding& binding, Time now) noexcept {
+  const int index = protocol_index(binding.protocol);
+  const std::uint32_t address = number_of(binding.address);
+  if (index < 0 || address == none) return false;
+  const auto protocol = static_cast<unsigned>(index);
+  refresh(address, protocol, epoch(now));
+  const std::uint32_t place = PortSet::place(binding.port);
+  if (!set(address, protocol).free.is_free(place)) return false;
+  lend(address, protocol, place);
+  if (blocks_per_address_ != 0) ++blocks_[address * blocks_per_address_ + binding.port / options_.block_size].lent;
+  return true;
+}
+
+IppReleased IppPool::release(const IppBinding& binding, Time now) noexcept {
+  const int index = protocol_index(binding.protocol);
+  const std::uint32_t address = number_of(binding.address);
+  if (index < 0 || address == none) return {};
+  const auto protocol = static_cast<unsigned>(index);
+  Set& ports = set(address, protocol);
+  const std::uint32_t place = PortSet::place(binding.port);
+  const std::uint64_t bit = std::uint64_t{1} << place % 64;
+  if ((ports.taken[place / 64] & bit) == 0) return {};
+  ports.taken[place / 64] &= ~bit;
+  --ports.lent;
+  if (held_.size() == 0) {
+    ports.free.add(place);
+    empty_epoch_[protocol] = 0;
+  } else {
+    const std::uint64_t at = epoch(now);
+    refresh(address, protocol, at);
+    const std::size_t number = address * std::size_t{protocols_} + protocol;
+    held_[number * held_sets + std::max(at, ports.epoch) % held_sets][place / 64] |= bit;
+  }
+  IppReleased result{true, false};
+  if (blocks_per_address_ != 0) {
+    const std::uint32_t block = address * blocks_per_address_ + binding.port / options_.block_size;
+    --blocks_[block].lent;
+    result.closed_block = close_block_if_empty(block);
+  }
+  return result;
+}
+
+// ---- Blocks ----
+
+std::uint32_t IppPool::subscriber(std::uint64_t key) const noexcept {
+  const std::array<std::uint64_t, 1> words{key};
+  return subscriber_index_.find(subscriber_index_.place(hash_(words)),
+                                [&](std::uint32_t number) { return subscribers_[number].key == key; });
+}
+
+std::uint32_t IppPool::enter(std::uint64_t key) noexcept {
+  const std::uint32_t number = free_subscriber_;
+  const std::array<std::uint64_t, 1> words{key};
+  if (number == none || !subscriber_index_.insert(subscriber_index_.place(hash_(words)), number)) return none;
+  free_subscriber_ = subscribers_[number].next_free;
+  subscribers_[number] = {key, none, 0, none};
+  return number;
+}
+
+void IppPool::leave(std::uint32_t number) noexcept {
+  const std::array<std::uint64_t, 1> words{subscribers_[number].key};
+  subscriber_index_.erase(subscriber_index_.place(hash_(words)), number);
+  subscribers_[number].next_free = free_subscriber_;
+  free_subscriber_ = number;
+}
+
+IppAcquired IppPool::try_block(std::uint32_t block, const IppRequest& request, unsigned protocol,
+                               std::uint64_t epoch) noexcept {
+  const std::uint32_t address = block / blocks_per_address_;
+  refresh(address, protocol, epoch);
+  const std::uint32_t first = block % blocks_per_address_ * options_.block_size;
+  const std::uint32_t place = pick(set(address, protocol), request, first, first + options_.block_size - 1);
+  if (place == PortSet::none) return {};
+  ++blocks_[block].lent;
+  return lend(address, protocol, place);
+}
+
+IppAcquired IppPool::acquire_from_blocks(const IppRequest& request, unsigned protocol, std::uint32_t preferred,
+                                         std::uint64_t epoch) noexcept {
+  std::uint32_t number = subscriber(request.subscriber);
+  if (number != none) {
+    for (std::uint32_t block = subscribers_[number].first; block != none; block = blocks_[block].next)
+      if (const IppAcquired found = try_block(block, request, protocol, epoch)) return found;
+    if (subscribers_[number].blocks >= options_.blocks_each) return {IppStatus::limited, {}, false};
+    preferred = subscribers_[number].first / blocks_per_address_;
+  }
+  // A new block: of the same address if that has one, at random within an address. Blocks whose ports all rest, or are
+  // none of the pool's, are passed over.
+  const bool fresh = number == none;
+  if (fresh) number = enter(request.subscriber);
+  if (number == none) return {};
+  for (std::uint32_t turn = 0, address = preferred; turn < address_count_; ++turn) {
+    const auto start = static_cast<std::uint32_t>((random() >> 32) * blocks_per_address_ >> 32);
+    for (std::uint32_t i = 0; i < blocks_per_address_; ++i) {
+      const std::uint32_t block = address * blocks_per_address_ + (start + i) % blocks_per_address_;
+      if (blocks_[block].owner != none || blocks_[block].lent != 0) continue;
+      IppAcquired found = try_block(block, request, protocol, epoch);
+      if (!found) continue;
+      Subscriber& owner = subscribers_[number];
+      blocks_[block].owner = number;
+      blocks_[block].next = owner.first;
+      owner.first = block;
+      ++owner.blocks;
+      found.opened_block = true;
+      return found;
+    }
+    address = address + 1 == address_count_ ? 0 : address + 1;
+  }
+  if (fresh) leave(number);
+  return {};
+}
+
+bool IppPool::close_block_if_empty(std::uint32_t block) noexcept {
+  BlockRecord& record = blocks_[block];
+  if (record.lent != 0 || record.owner == none) return false;
+  Subscriber& owner = subscribers_[record.owner];
+  std::uint32_t* link = &owner.first;
+  while (*link != block) link = &blocks_[*link].next;
+  *link = record.next;
+  if (--owner.blocks == 0) leave(record.owner);
+  record.owner = none;
+  return true;
+}
+
+// ---- Reports ----
+
+bool IppPool::contains(Ipv4Address address) const noexcept { return number_of(address) != none; }
+
+std::size_t IppPool::lent(IpProtocol protocol) const noexcept {
+  const int index = protocol_index(protocol);
+  std::size_t count = 0;
+  for (std::uint32_t address = 0; index >= 0 && address < address_count_; ++address)
+    count += sets_[address * protocols_ + static_cast<unsigned>(index)].lent;
+  return count;
+}
+
+std::size_t IppPool::free(IpProtocol protocol, Time now) noexcept {
+  const int index = protocol_index(protocol);
+  std::size_t count = 0;
+  for (std::uint32_t address = 0; index >= 0 && address < address_count_; ++address) {
+    refresh(address, static_cast<unsigned>(index), epoch(now));
+    count += set(address, static_cast<unsigned>(index)).free.free();
+  }
+  return count;
+}
+
+std::vector<IppPool::Block> IppPool::blocks_of(std::uint64_t key) const {
+  std::vector<Block> all;
+  if (blocks_per_address_ == 0) return all;
+  const std::uint32_t number = subscriber(key);
+  if (number == none) return all;
+  for (std::uint32_t block = subscribers_[number].first; block != none; block = blocks_[block].next) {
+    const std::uint32_t first = block % blocks_per_address_ * options_.block_size;
+    all.push_back({address_of(block / blocks_per_address_),
+                   {static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(first + options_.block_size - 1)},
+                   blocks_[block].lent});
+  }
+  return all;
+}
+
+}  // namespace efnet
