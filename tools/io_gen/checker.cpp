@@ -96,11 +96,8 @@ void Checker::check(const RxBatch& batch) noexcept {
   const Slot* const slots = batch.begin();
   const std::size_t n = batch.size();
   std::uint64_t bytes = 0, quick = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    // Frames that another processor has written come over all at once instead of one after the other.
-    __builtin_prefetch(slots[i].buffer + slots[i].offset);
-    bytes += slots[i].length;
-  }
+  batch.prefetch();  // frames that another processor has written come over all at once, not one after the other
+  for (std::size_t i = 0; i < n; ++i) bytes += slots[i].length;
   for (std::size_t i = 0; i < n;) {
     if (quick_way && !continued_ && slots[i].length == smallest_frame) [[likely]] {
       const std::size_t found = check_short(slots + i, std::min(n - i, std::size(names_)), names_);

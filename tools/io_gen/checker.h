@@ -19,7 +19,7 @@ struct CheckCounts {
   std::uint64_t right = 0, wrong = 0, absent = 0, unknown = 0;
 };
 
-class Checker {
+class alignas(64) Checker {  // beside what the sending thread writes
  public:
   Checker(Sequences::Start start, bool verify) : sequences_(start), verify_(verify) {}
 

@@ -54,7 +54,9 @@ Result<Generator> Generator::create(const Traffic& traffic) {
   made.random_ = traffic.random && traffic.flows > 1;
   made.random_state_ = traffic.seed;
   made.flow_count_ = traffic.flows;
-  made.flows_.reset(new (std::nothrow) FlowFields[traffic.flows]);
+  constexpr std::size_t a_line = 64;
+  made.flows_.reset(static_cast<FlowFields*>(
+      std::aligned_alloc(a_line, (traffic.flows * sizeof(FlowFields) + a_line - 1) / a_line * a_line)));
   made.high_.reset(new (std::nothrow) std::uint16_t[Tag::streams]());
   if (!made.flows_ || !made.high_)
     return fail(Error::Kind::memory, fmt::format("--flows {}", traffic.flows), "no memory for {} bytes",
@@ -165,6 +167,7 @@ void Generator::fill_any(Slot* slots, std::size_t n, std::uint64_t time) noexcep
 void Generator::fill(const TxBatch& batch) noexcept {
   const std::size_t n = batch.size();
   if (n == 0) return;
+  if (read_elsewhere_) batch.prefetch();
   choose_flows(n);
   made_ += n;
   if (made_ > UINT32_MAX)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -25,6 +26,9 @@ class Generator {
   // Fills all slots of a fresh claim of at most most_batch; lengths are set. Their frames must have room for the
   // largest size.
   void fill(const TxBatch& batch) noexcept;
+
+  // Another processor reads the frames: get their lines back from it all at once. Where none does, that would only cost.
+  void expect_reader_elsewhere() noexcept { read_elsewhere_ = true; }
 
   // Length of the frame `ahead` places after the next one.
   std::uint32_t length(std::size_t ahead) const noexcept { return forms_[(form_ + ahead) % forms_.size()].length; }
@@ -57,12 +61,15 @@ class Generator {
   std::vector<Form> forms_;
   std::size_t form_ = 0;
   bool short_ = false;  // what short_frames.h is for
-  bool tag_ = true, udp_ = true, random_ = false;
+  bool tag_ = true, udp_ = true, random_ = false, read_elsewhere_ = false;
   std::uint16_t stream_base_ = 0;
   std::uint64_t made_ = 0;  // frames since birth: below 2^32 no sequence has a high part
   std::uint64_t random_state_ = 0;
   std::uint64_t flow_count_ = 1, next_flow_ = 0;
-  std::unique_ptr<FlowFields[]> flows_;
+  struct Free {
+    void operator()(void* memory) const noexcept { std::free(memory); }
+  };
+  std::unique_ptr<FlowFields[], Free> flows_;  // in lines that hold nothing else: written for every batch
   std::unique_ptr<std::uint16_t[]> high_;  // upper 16 bits of the sequences
   // Of the batch being filled: flows, and streams with sequences.
   alignas(64) std::uint32_t chosen_[most_batch] = {};

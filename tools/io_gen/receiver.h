@@ -8,7 +8,8 @@
 
 namespace efio::io_gen {
 
-class Receiver {
+// Lines of its own: the sending thread's state may lie beside it.
+class alignas(64) Receiver {
  public:
   // `copy`: where received frames go after they were looked at; null: nowhere.
   Receiver(Port& port, Checker& checker, std::uint64_t count, std::size_t batch, TxQueue* copy = nullptr)

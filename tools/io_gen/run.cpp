@@ -47,6 +47,7 @@ Result<void> Run::prepare() {
     if (!opened) return std::unexpected(opened.error());
     tx_port_ = std::move(opened->port);
     generator_ = std::move(opened->generator);
+    if (options_.command == Command::both && options_.threads == 2) generator_->expect_reader_elsewhere();
     sender_.emplace(tx_port_->tx(), *generator_, options_.rate, options_.count, options_.batch);
   }
   if (receives()) {

@@ -9,7 +9,8 @@
 
 namespace efio::io_gen {
 
-class Sender {
+// Lines of its own: the receiving thread's state may lie beside it.
+class alignas(64) Sender {
  public:
   Sender(TxQueue& queue, Generator& generator, Rate rate, std::uint64_t count, std::size_t batch)
       : queue_(queue), generator_(generator), pacer_(rate), left_(count), batch_(batch) {}

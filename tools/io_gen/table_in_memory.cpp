@@ -50,6 +50,7 @@ class Bench {
     traffic.flows = flows;
     auto generator = Generator::create(traffic);
     if (!generator) return std::unexpected(generator.error());
+    if (row == Row::two_threads) generator->expect_reader_elsewhere();
     const auto uri = fmt::format("pipe:io_gen_table?ring={}&frame={}", ring_of(row),
                                  std::max<std::size_t>(1920, traffic.sizes.largest()));
     auto tx = Port::open(uri, {.direction = Direction::tx});
@@ -131,9 +132,10 @@ class Bench {
   }
 
   Result<Timed> two_threads(std::uint64_t ns) {
-    std::atomic<bool> go{false}, stop{false}, stopped{false};
+    // What one thread writes for every batch lies in no line that the other one reads.
+    alignas(64) std::atomic<bool> go{false}, stop{false}, stopped{false};
     Result<void> pinned;
-    Timed timed;
+    alignas(64) Timed timed;
     {
       std::jthread sending([&] {
         pinned = tools::pin_thread(options_.cpus, 0);
