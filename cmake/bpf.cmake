@@ -16,7 +16,9 @@ function(efio_bpf_program target source name)
     DEPENDS ${source} DEPFILE ${object}.d VERBATIM)
   set(skeleton ${folder}/${name}.skel.h)
   add_custom_command(OUTPUT ${skeleton}
-    COMMAND ${EFIO_BPFTOOL} gen skeleton ${object} name ${name} > ${skeleton}.new
+    COMMAND ${CMAKE_COMMAND} -E echo "// NOLINTBEGIN: made by bpftool" > ${skeleton}.new
+    COMMAND ${EFIO_BPFTOOL} gen skeleton ${object} name ${name} >> ${skeleton}.new
+    COMMAND ${CMAKE_COMMAND} -E echo "// NOLINTEND" >> ${skeleton}.new
     COMMAND ${CMAKE_COMMAND} -E rename ${skeleton}.new ${skeleton}
     DEPENDS ${object} VERBATIM)
   target_sources(${target} PRIVATE ${skeleton})

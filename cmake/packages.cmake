@@ -35,4 +35,7 @@ install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libefio${PROJECT_
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libefio-dev RENAME copyright COMPONENT development)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/efio-tools RENAME copyright COMPONENT tools)
 
+# Neither started nor enabled: it does nothing before its file is written.
+install(FILES ${PROJECT_SOURCE_DIR}/packaging/efio-broker.service DESTINATION lib/systemd/system COMPONENT tools)
+
 include(CPack)

@@ -188,7 +188,7 @@ class Registry {
     }
     Result<std::unique_ptr<LocalProgram>> made = make();
     if (!made) return std::unexpected(made.error());
-    const std::shared_ptr<LocalProgram> fresh(made->release(), [this, key](LocalProgram* last) { forget(key, last); });
+    std::shared_ptr<LocalProgram> fresh(made->release(), [this, key](LocalProgram* last) { forget(key, last); });
     programs_[key] = fresh;
     return fresh;
   }

@@ -291,7 +291,7 @@ std::vector<Term> split(const std::vector<Term>& terms) {
     const auto at = [&](auto place) {
       auto part = term;
       part.*place = narrowed(term.*place, *(term.*Either));
-      if (part.*place) result.push_back(std::move(part));
+      if (part.*place) result.push_back(part);
     };
     (at(Places), ...);
   }
@@ -364,7 +364,7 @@ Result<XdpRules> XdpRules::parse(std::string_view text, const std::string& attem
     if (word != "all") {
       auto term = parse_term(word, attempted);
       if (!term) return std::unexpected(term.error());
-      terms = split<&Term::either, &Term::source, &Term::destination>({std::move(*term)});
+      terms = split<&Term::either, &Term::source, &Term::destination>({*term});
       terms = split<&Term::either_port, &Term::source_port, &Term::destination_port>(terms);
     }
     said_take = said_take || !never;

@@ -35,7 +35,9 @@ def allow(*entries):
 
 
 def start_broker(namespace):
-    broker = namespace.start(os.path.join(bin_dir, "efio-broker"), "--file", file, "--socket", socket)
+    """With no more capabilities than packaging/efio-broker.service gives it."""
+    bounds = "--bounding-set=-all,+net_raw,+net_admin,+bpf,+ipc_lock"
+    broker = namespace.start("setpriv", bounds, "--no-new-privs", os.path.join(bin_dir, "efio-broker"), "--file", file, "--socket", socket)
     assert "listens at" in broker.stderr.readline()
     return broker
 
@@ -200,7 +202,7 @@ def its_file_is_checked():
     good = '[[allow]]\nuser = "root"\ndevice = "eth0"\n'
     assert check(good) == (0, "")
     assert check("") == (0, "")
-    for text, said in (("[[allow]\n", "line 1"), ("allow = 3\n", "[[allow]]"), ("[[deny]]\nuser = 0\n", "[[allow]]"),
+    for text, said in (("[[allow]\n", "line 1"), ("[~allow[[", "line 1"), ("allow = 3\n", "[[allow]]"), ("[[deny]]\nuser = 0\n", "[[allow]]"),
                        (good + "queues = [-1]\n", "line 4: queues"), (good + 'direction = "up"\n', "direction is"),
                        (good + 'take = "udq"\n', "no condition 'udq'"), (good + 'memory = "much"\n', "memory is"),
                        (good + "speed = 3\n", "there is no key speed"), (good + 'queues = "0"\n', "queues is"),

@@ -24,6 +24,7 @@ for tool in $tools; do
     "share/zsh/(vendor-completions|site-functions)/_$tool"
   "$work/root/usr/bin/$tool" --version
 done
+holds efio-tools "lib/systemd/system/efio-broker.service"
 if readelf -d "$work/root/usr/lib/$multiarch"/libefio.so.0.? | grep -q NEEDED; then
   dpkg-deb -f "$work"/packages/libefio0_*.deb Depends | grep -qE 'lib(c|stdc[+][+])6' || { echo "libefio0 states no dependencies"; exit 1; }
 fi
