@@ -129,6 +129,8 @@ Opened open_pcap(Uri& uri, const PortOptions& options);
 Opened open_netmap(Uri& uri, const PortOptions& options);
 Result<void> netmap_available();
 bool netmap_has(const std::string& device);  // whether this program has rings of it open
+Opened open_pfring(Uri& uri, const PortOptions& options);
+Result<void> pfring_available();
 Opened open_sim(Uri& uri, const PortOptions& options);
 
 }  // namespace efio

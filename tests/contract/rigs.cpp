@@ -18,6 +18,8 @@ constexpr auto table = std::to_array<RigRow>({
     {"xdp", true, make_xdp_rig},
     {"host", true, make_host_rig},
     {"sim", false, make_sim_rig},
+    {"pfring", true, make_pfring_rig},
+    {"pfring", true, make_genuine_pfring_rig, "genuine", false},
     {"netmap", false, make_netmap_rig},
     {"netmap", false, make_netmap_host_rig, "host"},
     {"netmap", false, make_netmap_switch_rig, "switch"},

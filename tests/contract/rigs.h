@@ -12,6 +12,8 @@ std::unique_ptr<Rig> make_tap_rig();
 std::unique_ptr<Rig> make_host_rig();
 std::unique_ptr<Rig> make_xdp_rig();
 std::unique_ptr<Rig> make_sim_rig();
+std::unique_ptr<Rig> make_pfring_rig();
+std::unique_ptr<Rig> make_genuine_pfring_rig();
 std::unique_ptr<Rig> make_netmap_rig();
 std::unique_ptr<Rig> make_netmap_host_rig();
 std::unique_ptr<Rig> make_netmap_switch_rig();
