@@ -23,7 +23,7 @@ TEST(Pfring, WhatIsMissingIsToldWithHowToGetIt) {
   const auto port = Port::open("pfring:lo");
   ASSERT_FALSE(port.has_value());
   EXPECT_EQ(port.error().kind, Error::Kind::unavailable);
-  for (const auto& text : {row->why_not, port.error().message()}) expect(text, {"pf_ring", "github.com/ntop/PF_RING"});
+  for (const auto& text : {row->why_not, port.error().message()}) expect(text, {"pfring-dkms", "github.com/ntop/PF_RING"});
 }
 
 TEST(Pfring, AnotherLibraryIsNotTakenForIt) {
