@@ -194,6 +194,16 @@ TEST(ArpTable, NeverAsksMoreOftenThanOncePerSecondWhateverComes) {
   EXPECT_EQ(last.size(), 3u);
 }
 
+// Found by the fuzzer: longer without poll() than the timers' wheels turn half.
+TEST(ArpTable, AsksOnceAfterALongTimeWithoutPoll) {
+  Host host;
+  host.resolve(ip(2));
+  host.now += 4095ms;
+  host.poll();
+  host.poll();
+  EXPECT_EQ(host.sent.size(), 1u);
+}
+
 TEST(ArpTable, ReleasesWhatWaitedWhenTheAnswerComes) {
   Host host;
   host.resolve(ip(2), frame(1));

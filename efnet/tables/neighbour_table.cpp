@@ -329,7 +329,11 @@ Learned NeighbourTable<Address>::learn(const Key& key, MacAddress mac, Learn how
   const bool same = record.mac == mac;
   if (record.state == NeighbourState::fixed) return same ? Learned::same : Learned::fixed;
   const bool asked = record.state == NeighbourState::incomplete || record.state == NeighbourState::failed;
-  if (how == Learn::confirm || asked) {
+  if (how == Learn::doubt) {
+    if (record.state == NeighbourState::reachable) set_state(number, NeighbourState::stale, at);
+    return Learned::same;
+  }
+  if (how == Learn::confirm || (asked && how != Learn::hearsay)) {
     settle(number, mac, NeighbourState::reachable, at);
   } else if (!same) {
     // Said unasked: good enough to send to, and to be verified when it is used.
@@ -383,6 +387,11 @@ bool NeighbourTable<Address>::step(std::uint32_t number, std::uint64_t now, Soli
   switch (state) {
     case NeighbourState::incomplete:
     case NeighbourState::probe:
+      // After a long time without poll() the wheels may be early.
+      if (widened(record.asked, now) + timeouts_[asking] > now) {
+        set_state(number, state, now);
+        return false;
+      }
       if (record.tries >= options_.tries) {
         record.mac = {};
         set_state(number, NeighbourState::failed, now);

@@ -74,6 +74,8 @@ enum class Learn : std::uint8_t {
   update,   // change an entry that is there (RFC 826: "merge"); it counts as confirmed where it was waited for
   create,   // make a new one also; unconfirmed
   confirm,  // the answer to a request: reachable from now on. Changes only an entry that is there.
+  hearsay,  // as update, but unconfirmed also where it was waited for
+  doubt,    // no longer confirmed, if it is there
 };
 enum class Learned : std::uint8_t {
   nothing,  // no such entry, and none was to be made

@@ -1,0 +1,225 @@
+#include <benchmark/benchmark.h>
+#include <rte_eal.h>
+#include <rte_lpm.h>
+
+#include <absl/container/flat_hash_map.h>
+
+#include <algorithm>
+#include <array>
+#include <random>
+#include <vector>
+
+#include "efnet/tables/arp_table.h"
+#include "efnet/tables/ipp_pool.h"
+#include "efnet/tables/ndp_table.h"
+#include "efnet/tables/routes.h"
+
+// ArpTable beside absl::flat_hash_map, IppPool beside a plain list of free ports, Routes beside DPDK's rte_lpm; batches
+// of 32, keys in random order. `each` is the time per key.
+
+namespace {
+
+using namespace efnet;
+using namespace std::chrono_literals;
+constexpr std::size_t batch = 32;
+
+void each(benchmark::State& state, std::size_t count = batch) {
+  state.counters["each"] = benchmark::Counter(static_cast<double>(state.iterations()) * static_cast<double>(count),
+                                              benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+
+template <class Key, class Job>
+void over(benchmark::State& state, const std::vector<Key>& keys, Job job) {
+  std::size_t at = 0;
+  for (auto _ : state) {
+    job(keys.data() + at);
+    at += batch;
+    if (at + batch > keys.size()) at = 0;
+  }
+  each(state);
+}
+
+template <class Table>
+void neighbour_hit(benchmark::State& state, auto address) {
+  const auto count = static_cast<std::uint32_t>(state.range(0));
+  auto table = Table::create({.capacity = count});
+  std::vector<typename Table::Key> keys;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    keys.push_back({address(i), 0});
+    table->add(keys.back(), MacAddress::from_number(i), 1s);
+  }
+  std::mt19937 random(1);
+  std::shuffle(keys.begin(), keys.end(), random);
+  std::array<Neighbour, batch> found;
+  over(state, keys, [&](const auto* at) {
+    table->lookup({at, batch}, 2s, found);
+    benchmark::DoNotOptimize(found.data());
+    benchmark::ClobberMemory();
+  });
+}
+void arp_hit(benchmark::State& state) {
+  neighbour_hit<ArpTable::Table>(state, [](std::uint32_t i) { return Ipv4Address(10, 0, 0, 0).advanced(i); });
+}
+void ndp_hit(benchmark::State& state) {
+  neighbour_hit<NdpTable::Table>(state,
+                                 [](std::uint32_t i) { return Ipv6Address::from_numbers(0x2001'0db8'0000'0000, i); });
+}
+BENCHMARK(arp_hit)->Arg(1'000)->Arg(100'000);
+BENCHMARK(ndp_hit)->Arg(1'000)->Arg(100'000);
+
+void absl_arp_hit(benchmark::State& state) {
+  const auto count = static_cast<std::uint32_t>(state.range(0));
+  absl::flat_hash_map<std::uint64_t, std::uint64_t> map;
+  std::vector<std::uint64_t> keys;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    keys.push_back((std::uint64_t{0x0A000000} + i) << 16);
+    map[keys.back()] = i;
+  }
+  std::mt19937 random(1);
+  std::shuffle(keys.begin(), keys.end(), random);
+  over(state, keys, [&](const std::uint64_t* at) {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < batch; ++i) sum += map.find(at[i])->second;
+    benchmark::DoNotOptimize(sum);
+  });
+}
+BENCHMARK(absl_arp_hit)->Arg(1'000)->Arg(100'000);
+
+// A packet from whom we know, the way a conversation's every minute is; and the question that nobody answers.
+void arp_receive(benchmark::State& state) {
+  auto table = ArpTable::create();
+  const MacAddress ours{2, 0, 0, 0, 0, 1};
+  table->add_local({0, {{10, 0, 0, 1}, 24}, ours}, false, 1s);
+  std::array<std::byte, 28> bytes;
+  ArpPacket{ArpOperation::request, {2, 0, 0, 0, 0, 2}, {10, 0, 0, 2}, {}, {10, 0, 0, 1}}.emit(bytes);
+  const auto packet = *ArpView::parse(bytes);
+  for (auto _ : state) benchmark::DoNotOptimize(table->receive(packet, 0, 2s));
+}
+BENCHMARK(arp_receive);
+
+void arp_poll_idle(benchmark::State& state) {
+  auto table = ArpTable::create({.capacity = 100'000});
+  for (std::uint32_t i = 0; i < 100'000; ++i)
+    table->neighbours().learn({Ipv4Address(10, 0, 0, 0).advanced(i), 0}, MacAddress::from_number(i), Learn::create, 1s);
+  std::array<ArpMessage, 32> out;
+  for (auto _ : state) benchmark::DoNotOptimize(table->poll(2s, out));
+}
+BENCHMARK(arp_poll_idle);
+
+// ---- Pool ----
+
+// Acquire and release, with so many per thousand of 64 addresses' ports lent all the time.
+void pool_acquire_release(benchmark::State& state, bool sequential, std::uint32_t block_size) {
+  const Ipv4Address outside{198, 51, 100, 0};
+  auto pool = IppPool::create({.ranges = {{{outside, outside.advanced(63)}}},
+                               .protocols = {IpProtocol::udp},
+                               .sequential = sequential,
+                               .hold_down = 0s,
+                               .block_size = block_size,
+                               .blocks_each = 64});
+  const std::size_t all = pool->free(IpProtocol::udp, 1s);
+  std::mt19937_64 random(1);
+  for (std::size_t i = 0; i < all * static_cast<std::size_t>(state.range(0)) / 1000; ++i)
+    if (!pool->acquire({.subscriber = random() % 4096}, 1s)) return state.SkipWithError("exhausted early");
+  std::array<IppRequest, batch> requests;
+  std::array<IppAcquired, batch> got;
+  for (auto _ : state) {
+    for (IppRequest& request : requests) request.subscriber = random() % 4096;
+    pool->acquire(requests, 1s, got);
+    for (const IppAcquired& one : got) benchmark::DoNotOptimize(pool->release(one.binding, 1s));
+  }
+  each(state);
+}
+BENCHMARK_CAPTURE(pool_acquire_release, random, false, 0)->Arg(0)->Arg(500)->Arg(999);
+BENCHMARK_CAPTURE(pool_acquire_release, sequential, true, 0)->Arg(0)->Arg(999);
+BENCHMARK_CAPTURE(pool_acquire_release, blocks_of_512, false, 512)->Arg(500);
+
+// The least that a pool must do: a port from a list, and back; no subscriber, no address, nothing checked.
+void list_acquire_release(benchmark::State& state) {
+  std::vector<std::uint32_t> free(64 * 64'512);
+  for (std::uint32_t i = 0; i < free.size(); ++i) free[i] = i;
+  std::mt19937_64 random(1);
+  std::array<std::uint32_t, batch> got;
+  for (auto _ : state) {
+    for (std::uint32_t& one : got) {
+      std::swap(free[random() % free.size()], free.back());
+      one = free.back();
+      free.pop_back();
+    }
+    for (const std::uint32_t one : got) free.push_back(one);
+  }
+  each(state);
+}
+BENCHMARK(list_acquire_release);
+
+// ---- Routes ----
+
+// Prefixes as a full table has them: mostly /24 to /16, some longer.
+std::vector<Ipv4Prefix> prefixes(std::size_t count) {
+  std::mt19937_64 random(1);
+  constexpr std::array<std::uint8_t, 8> lengths{24, 24, 24, 24, 22, 20, 16, 28};
+  std::vector<Ipv4Prefix> all;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Ipv4Prefix prefix{Ipv4Address::from_number(static_cast<std::uint32_t>(random())), lengths[random() % 8]};
+    all.push_back({prefix.first(), prefix.length});
+  }
+  return all;
+}
+std::vector<Ipv4Address> targets(const std::vector<Ipv4Prefix>& routes) {
+  std::mt19937_64 random(2);
+  std::vector<Ipv4Address> all(1 << 16);
+  for (Ipv4Address& one : all) one = routes[random() % routes.size()].address.advanced(random() % 16);
+  return all;
+}
+
+void routes_lookup(benchmark::State& state) {
+  const auto all = prefixes(static_cast<std::size_t>(state.range(0)));
+  auto routes = Routes4::create({.capacity = all.size(), .blocks = 400'000});
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (routes->add(all[i], static_cast<RouteNumber>(i % 200)) != RouteStatus::done) return state.SkipWithError("full");
+  std::array<RouteNumber, batch> numbers;
+  over(state, targets(all), [&](const Ipv4Address* at) {
+    routes->lookup({at, batch}, numbers);
+    benchmark::DoNotOptimize(numbers.data());
+    benchmark::ClobberMemory();
+  });
+}
+BENCHMARK(routes_lookup)->Arg(1'000)->Arg(100'000);
+
+void rte_lpm_lookup(benchmark::State& state) {
+  const auto all = prefixes(static_cast<std::size_t>(state.range(0)));
+  const rte_lpm_config config{.max_rules = static_cast<std::uint32_t>(all.size()), .number_tbl8s = 1 << 16, .flags = 0};
+  rte_lpm* const lpm = rte_lpm_create("peer", 0, &config);
+  if (lpm == nullptr) return state.SkipWithError("rte_lpm_create failed");
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (rte_lpm_add(lpm, all[i].address.number(), all[i].length, static_cast<std::uint32_t>(i % 200)) < 0)
+      return state.SkipWithError("rte_lpm is full");
+  std::vector<std::uint32_t> numbers;
+  for (const Ipv4Address address : targets(all)) numbers.push_back(address.number());
+  std::array<std::uint32_t, batch> hops;
+  over(state, numbers, [&](const std::uint32_t* at) {
+    rte_lpm_lookup_bulk(lpm, at, hops.data(), batch);
+    benchmark::DoNotOptimize(hops.data());
+    benchmark::ClobberMemory();
+  });
+  rte_lpm_free(lpm);
+}
+BENCHMARK(rte_lpm_lookup)->Arg(1'000)->Arg(100'000);
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  std::array<char*, 8> eal{const_cast<char*>("tables_bench"),
+                           const_cast<char*>("--no-huge"),
+                           const_cast<char*>("--no-pci"),
+                           const_cast<char*>("--no-telemetry"),
+                           const_cast<char*>("-m"),
+                           const_cast<char*>("2048"),
+                           const_cast<char*>("--log-level=1"),
+                           nullptr};
+  if (rte_eal_init(7, eal.data()) < 0) return 3;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
