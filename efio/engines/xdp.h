@@ -65,6 +65,7 @@ class XdpRx final : public RxQueue {
 
   void give_back() noexcept;
   void read_times(std::uint32_t first, std::uint32_t n) noexcept;
+  std::uint32_t mark_fragments(std::uint32_t first, std::uint32_t n) noexcept;
   void ask_driver() noexcept;
   void look_around() noexcept;
   void watch_link() noexcept;
@@ -105,6 +106,7 @@ class XdpTx final : public TxQueue {
   bool arm(std::uint64_t& deadline) override;
 
   void publish() noexcept;
+  std::uint32_t publish_plain(std::uint32_t most) noexcept;
   std::uint32_t publish_frame() noexcept;
   std::optional<DropReason> objection(const Slot* slots, std::uint32_t n) noexcept;
   void kick() noexcept;

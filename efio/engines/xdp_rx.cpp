@@ -102,17 +102,18 @@ Result<std::unique_ptr<XdpRx>> XdpRx::create(const XdpSetup& setup, unsigned num
 void XdpRx::give_back() noexcept {
   const std::uint32_t n = head_ - returned_;
   if (n == 0) return;
-  const auto fill = socket_.frames().view();
   const Slot* const slots = &slot_at(returned_);
   std::uint8_t* const lent = lent_.data();
-  const auto filled = filled_;
   const auto shift = shift_;
-  for (std::uint32_t i = 0; i < n; ++i) {
-    const auto frame = slots[i].frame;
-    fill.at(filled + i) = frame << shift;
-    lent[frame] = 1;
-  }
-  filled_ = filled + n;
+  socket_.frames().visit(filled_, n, [=](std::uint64_t* fill, std::uint32_t count, std::uint32_t before) {
+#pragma GCC unroll 4
+    for (const Slot* slot = slots + before; slot != slots + before + count; ++slot) {
+      const auto frame = slot->frame;
+      *fill++ = frame << shift;
+      lent[frame] = 1;
+    }
+  });
+  filled_ += n;
   returned_ = head_;
   socket_.frames().produce(filled_);
   socket_.descriptors.consume(head_);
@@ -131,30 +132,31 @@ void XdpRx::refill(std::size_t want) noexcept {
   // A frame's descriptors are published together.
   while (n < there && (socket_.descriptors.at(tail_ + n - 1).options & xdp_more) != 0) ++n;
   const auto now = Clock::now();
-  const auto descriptors = socket_.descriptors.view();
   const auto first = tail_;
   const auto shift = shift_;
   const std::uint64_t chunk_mask = (std::uint64_t{1} << shift) - 1;
   std::byte* const base = pool_->base();
   std::uint8_t* const lent = lent_.data();
   Slot* const slots = &slot_at(first);
-  std::uint32_t continued = 0;
-  for (std::uint32_t i = 0; i < n; ++i) {
-    const xdp_desc& descriptor = descriptors.at(first + i);
-    const std::uint64_t address = descriptor.addr;
-    const std::uint64_t offset = address & chunk_mask, frame = address >> shift;
-    const std::uint32_t more = descriptor.options & xdp_more;
-    static_assert(Slot::more == xdp_more << 3);
-    Slot& slot = slots[i];
-    slot.buffer = base + (address - offset);
-    const auto head = Slot::head(descriptor.len, static_cast<std::uint16_t>(offset),
-                                 static_cast<std::uint16_t>(static_cast<unsigned>(TimeSource::clock) | more << 3));
-    __builtin_memcpy(reinterpret_cast<std::byte*>(&slot) + Slot::head_at, &head, sizeof head);
-    slot.time = now;
-    slot.frame = frame;
-    lent[frame] = 0;
-    continued += more;
-  }
+  std::uint32_t options = 0;
+  socket_.descriptors.visit(first, n, [&, now](const xdp_desc* descriptor, std::uint32_t count, std::uint32_t before) {
+    Slot* const end = slots + before + count;
+    std::uint32_t any = 0;
+#pragma GCC unroll 4
+    for (Slot* slot = slots + before; slot != end; ++slot, ++descriptor) {
+      const std::uint64_t address = descriptor->addr;
+      const std::uint64_t offset = address & chunk_mask, frame = address >> shift;
+      any |= descriptor->options;
+      slot->buffer = base + (address - offset);
+      const auto head = Slot::head(descriptor->len, static_cast<std::uint16_t>(offset), static_cast<std::uint16_t>(TimeSource::clock));
+      __builtin_memcpy(reinterpret_cast<std::byte*>(slot) + Slot::head_at, &head, sizeof head);
+      slot->time = now;
+      slot->frame = frame;
+      lent[frame] = 0;
+    }
+    options |= any;
+  });
+  const auto continued = options == 0 ? 0 : mark_fragments(first, n);
   if (hardware_time_) read_times(first, n);
   const bool wraps = ((first ^ (first + n)) & ~mask_) != 0;
   admit(n, n - continued);
@@ -170,6 +172,18 @@ void XdpRx::read_times(std::uint32_t first, std::uint32_t n) noexcept {
     if (const auto time = begins ? xdp_hardware_time(slot.bytes().data()) : 0; time != 0) slot.stamp(time, TimeSource::hardware);
     begins = !slot.has(Slot::more);
   }
+}
+
+// Descriptors with options. Returns how many frames go on in the next slot.
+std::uint32_t XdpRx::mark_fragments(std::uint32_t first, std::uint32_t n) noexcept {
+  std::uint32_t continued = 0;
+  for (auto position = first; position != first + n; ++position) {
+    if ((socket_.descriptors.at(position).options & xdp_more) == 0) continue;
+    Slot& slot = slot_at(position);
+    slot.flags = static_cast<std::uint16_t>(slot.flags | Slot::more);
+    ++continued;
+  }
+  return continued;
 }
 
 // A driver with zero-copy may wait to be told that there are frames; with busy polling its work is done here.

@@ -84,29 +84,43 @@ void XdpTx::transmit() noexcept {
 }
 
 void XdpTx::publish() noexcept {
-  const auto descriptors = socket_.descriptors.view();
+  while (published_ != tail_) {
+    if (!down_) {
+      const auto n = publish_plain(tail_ - published_);
+      produced_ += n;
+      published_ += n;
+      if (published_ == tail_) break;
+    }
+    published_ += publish_frame();
+  }
+  socket_.descriptors.produce(produced_);
+}
+
+// Frames of one slot without anything special about them, up to the first that is no such. Returns how many.
+std::uint32_t XdpTx::publish_plain(std::uint32_t most) noexcept {
   const std::byte* const base = pool_->base();
   const auto limit = static_cast<std::uint32_t>(longest_) - ETH_HLEN;
   const std::uint32_t chunk = 1U << shift_;
-  constexpr std::uint16_t special = Slot::more | Slot::metadata;
-  auto produced = produced_;
-  auto position = published_;
-  while (position != tail_) {
-    const Slot& slot = slot_at(position);
-    // One comparison for too short and too long.
-    const bool fits = slot.length - ETH_HLEN <= limit && slot.offset + slot.length <= chunk;
-    if (fits && !slot.has(special) && !down_) [[likely]] {
-      descriptors.at(produced++) = {static_cast<std::uint64_t>(slot.buffer - base) + slot.offset, slot.length, 0};
-      ++position;
-      continue;
+  constexpr std::uint64_t special = Slot::head(0, 0, Slot::more | Slot::metadata);
+  const Slot* const first = &slot_at(published_);
+  const Slot* slot = first;
+  socket_.descriptors.visit(produced_, most, [=, &slot](xdp_desc* descriptor, std::uint32_t count, std::uint32_t before) {
+    if (slot != first + before) return;  // the first run has ended early
+    const Slot* at = slot;
+#pragma GCC unroll 4
+    for (const Slot* const end = at + count; at != end; ++at, ++descriptor) {
+      std::uint64_t head;
+      __builtin_memcpy(&head, reinterpret_cast<const std::byte*>(at) + Slot::head_at, sizeof head);
+      const auto length = at->length;
+      const std::uint32_t offset = at->offset;
+      // One comparison for too short and too long.
+      if (length - ETH_HLEN > limit || offset + length > chunk || (head & special) != 0) [[unlikely]] break;
+      const std::uint64_t filled[2] = {static_cast<std::uint64_t>(at->buffer - base) + offset, length};  // no options
+      __builtin_memcpy(descriptor, filled, sizeof filled);
     }
-    produced_ = produced, published_ = position;
-    position += publish_frame();
-    produced = produced_;
-  }
-  produced_ = produced;
-  published_ = position;
-  socket_.descriptors.produce(produced_);
+    slot = at;
+  });
+  return static_cast<std::uint32_t>(slot - first);
 }
 
 // Slots of the frame that begins there.
@@ -229,16 +243,23 @@ void XdpTx::complete() noexcept {
   auto& ring = socket_.frames();
   const auto n = ring.produced() - completed_;
   if (n == 0) return;
-  const auto frames = ring.view();
-  const auto shift = shift_;
   std::uint32_t in_order = 0;
   if (marked_ == 0) {
-    const Slot* const slots = &slot_at(matched_);
+    const Slot* const first = &slot_at(matched_);
     const auto most = std::min(n, published_ - matched_);
-    while (in_order < most && slots[in_order].frame == frames.at(completed_ + in_order) >> shift) ++in_order;
+    const Slot* slot = first;
+    ring.visit(completed_, most, [shift = shift_, first, &slot](const std::uint64_t* address, std::uint32_t count, std::uint32_t before) {
+      if (slot != first + before) return;
+      const Slot* at = slot;
+#pragma GCC unroll 4
+      for (const Slot* const end = at + count; at != end; ++at, ++address)
+        if (at->frame != *address >> shift) [[unlikely]] break;
+      slot = at;
+    });
+    in_order = static_cast<std::uint32_t>(slot - first);
     matched_ += in_order;
   }
-  for (std::uint32_t i = in_order; i < n; ++i) match(frames.at(completed_ + i) >> shift);
+  for (std::uint32_t i = in_order; i < n; ++i) match(ring.at(completed_ + i) >> shift_);
   completed_ += n;
   ring.consume(completed_);
   if (static_cast<std::int32_t>(matched_ - flushed_) > 0) {  // the kernel has not said yet that it has taken them

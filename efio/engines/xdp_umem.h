@@ -8,6 +8,7 @@
 
 #include <linux/if_xdp.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -47,13 +48,14 @@ class XdpRing {
   bool needs_wakeup() const noexcept { return (__atomic_load_n(flags_, __ATOMIC_RELAXED) & XDP_RING_NEED_WAKEUP) != 0; }
 
   Entry& at(std::uint32_t position) const noexcept { return entries_[position & mask_]; }
-  // The same for a loop that writes elsewhere too: the compiler need not look here for each entry.
-  struct View {
-    Entry* entries;
-    std::uint32_t mask;
-    Entry& at(std::uint32_t position) const noexcept { return entries[position & mask]; }
-  };
-  View view() const noexcept { return {entries_, mask_}; }
+  // What lies at [position, position + n), as one array or two: calls visit(entries, how many, how many were before).
+  template <class Visit>
+  void visit(std::uint32_t position, std::uint32_t n, Visit&& visit) const noexcept {
+    const auto first = position & mask_;
+    const auto here = std::min(n, mask_ + 1 - first);
+    visit(entries_ + first, here, std::uint32_t{0});
+    if (here < n) visit(entries_, n - here, here);
+  }
   std::size_t size() const noexcept { return std::size_t{mask_} + 1; }
   std::size_t bytes() const noexcept { return memory_.size(); }
 
