@@ -1,0 +1,223 @@
+// xdp: on veth pairs: what the engine contract does not ask.
+#include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+
+#include "efio/forward.h"
+#include "efio/port.h"
+#include "tests/contract/rig.h"
+#include "tests/support/netns.h"
+#include "tests/support/plain_socket.h"
+
+namespace efio::test {
+
+namespace {
+
+class Xdp : public testing::Test {
+ protected:
+  void SetUp() override {
+    EFIO_REQUIRE_NETNS();
+    pair_.emplace();
+    far_.emplace(pair_->b, "vb");
+  }
+  Result<Port> open(const std::string& options, const PortOptions& how = {}) const {
+    return pair_->a.run([&] { return Port::open("xdp:va?settle=0&" + options, how); });
+  }
+
+  std::optional<VethPair> pair_;
+  std::optional<PlainSocket> far_;
+};
+
+std::uint64_t dropped(const RxStats& stats, DropReason reason) { return stats.dropped[static_cast<std::size_t>(reason)]; }
+
+void expect_round_trip(Port& port, PlainSocket& far) {
+  const auto in = make_frame(100, 1), out = make_frame(101, 2);
+  ASSERT_TRUE(far.send(in));
+  auto batch = receive_patiently(port.rx(), 1);
+  ASSERT_EQ(batch.size(), 1U);
+  EXPECT_TRUE(std::ranges::equal(batch[0].bytes(), in));
+  batch.finish();
+  ASSERT_TRUE(port.tx().send(out));
+  EXPECT_EQ(port.tx().flush(), 1U);
+  const auto seen = far.receive(milliseconds(2000));
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_TRUE(*seen == out);
+}
+
+TEST_F(Xdp, SaysWhichAttachmentItGot) {
+  for (const std::string attach : {"native", "generic"}) {
+    auto port = open("attach=" + attach);
+    ASSERT_TRUE(port.has_value()) << port.error().message();
+    EXPECT_TRUE(port->info().mode.starts_with(attach + ", copy")) << port->info().mode;
+    ASSERT_NO_FATAL_FAILURE(expect_round_trip(*port, *far_));
+    EXPECT_TRUE(port->close().has_value());
+  }
+}
+
+TEST_F(Xdp, RefusesZeroCopyWhereTheDriverHasNone) {
+  for (const auto direction : {Direction::rx, Direction::tx}) {
+    const auto port = open("mode=zerocopy", {.direction = direction});
+    ASSERT_FALSE(port.has_value());
+    EXPECT_EQ(port.error().kind, Error::Kind::unavailable);
+    EXPECT_NE(port.error().message().find("zero-copy"), std::string::npos) << port.error().message();
+    EXPECT_NE(port.error().message().find("mode=auto"), std::string::npos) << port.error().message();
+  }
+  const auto port = open("");
+  ASSERT_TRUE(port.has_value()) << port.error().message();
+  EXPECT_NE(port->info().mode.find("copy (the driver has no zero-copy)"), std::string::npos) << port->info().mode;
+}
+
+TEST_F(Xdp, NamesTheLimitOfLockedMemory) {
+  const auto port = pair_->a.run([&] {
+    // Of this thread alone, which ends with the call.
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    std::array<__user_cap_data_struct, 2> data{};
+    EXPECT_EQ(::syscall(SYS_capget, &header, data.data()), 0);
+    data[0].effective &= ~(1U << CAP_IPC_LOCK);
+    data[0].permitted &= ~(1U << CAP_IPC_LOCK);
+    EXPECT_EQ(::syscall(SYS_capset, &header, data.data()), 0);
+    return Port::open("xdp:va?settle=0&frames=65536", {.direction = Direction::tx});  // 128 MiB
+  });
+  if (port.has_value()) GTEST_SKIP() << "this user may lock 128 MiB";
+  EXPECT_EQ(port.error().kind, Error::Kind::memory);
+  EXPECT_NE(port.error().message().find("134217728 bytes"), std::string::npos) << port.error().message();
+  EXPECT_NE(port.error().message().find("limit"), std::string::npos) << port.error().message();
+}
+
+TEST_F(Xdp, ASlowReceiverLosesFramesToItsFullRingAlone) {
+  auto port = open("ring=256", {.direction = Direction::rx});
+  ASSERT_TRUE(port.has_value()) << port.error().message();
+  constexpr std::uint64_t flood = 3000;
+  for (unsigned i = 0; i < flood; ++i) ASSERT_TRUE(far_->send(make_frame(60, i)));
+  ASSERT_EQ(receive_patiently(port->rx(), 256).finish(), 256U);
+  EXPECT_EQ(port->rx().receive(1).size(), 0U);
+  port->drain();
+  const auto rx = port->stats().rx;
+  EXPECT_EQ(rx.received, flood);
+  EXPECT_EQ(dropped(rx, DropReason::ring_full), flood - 256);
+  EXPECT_EQ(rx.total_dropped(), flood - 256) << "the kernel lacked a frame to receive into";
+  ASSERT_TRUE(far_->send(make_frame(60, 7)));
+  EXPECT_EQ(receive_patiently(port->rx(), 1).finish(), 1U);
+}
+
+// Two pairs of devices in namespaces of their own, one block of memory.
+TEST_F(Xdp, ForwardingBetweenTwoDevicesSwaps) {
+  const VethPair other;
+  PlainSocket sink(other.b, "vb");
+  auto from = open("", {.direction = Direction::both});
+  ASSERT_TRUE(from.has_value()) << from.error().message();
+  auto to = other.a.run([] { return Port::open("xdp:va?settle=0"); });
+  ASSERT_TRUE(to.has_value()) << to.error().message();
+  EXPECT_TRUE(forwards_by_swap(from->rx(), to->tx()));
+  EXPECT_TRUE(forwards_by_swap(to->rx(), from->tx()));
+  const auto pool = from->rx().pool();
+  EXPECT_LE(pool->mapped_bytes(), 4U << 20);
+  for (unsigned round = 0; round < 40; ++round) {  // more frames than the ports have
+    const auto frames = make_frames(100, 60 + round, 100 * round);
+    for (const auto& frame : frames) ASSERT_TRUE(far_->send(frame));
+    auto batch = receive_patiently(from->rx(), frames.size());
+    ASSERT_EQ(batch.size(), frames.size());
+    ASSERT_EQ(forward(batch, to->tx()), frames.size());
+    EXPECT_EQ(to->tx().flush(), frames.size());
+    for (const auto& frame : frames) {
+      const auto seen = sink.receive(milliseconds(2000));
+      ASSERT_TRUE(seen.has_value());
+      ASSERT_TRUE(*seen == frame);
+    }
+  }
+  expect_balanced(from->stats());
+  expect_balanced(to->stats());
+  const auto frames = pool->frames();
+  EXPECT_TRUE(from->close().has_value()) << from->close().error().message();
+  EXPECT_TRUE(to->close().has_value()) << to->close().error().message();
+  EXPECT_EQ(pool->unused(), frames) << "not every frame came home";
+}
+
+TEST_F(Xdp, ADirectionIsReopenedWhileTheOtherGoesOn) {
+  auto out = open("", {.direction = Direction::tx});
+  ASSERT_TRUE(out.has_value()) << out.error().message();
+  const auto pool = out->tx().pool();
+  const auto twice = open("", {.direction = Direction::tx});
+  ASSERT_FALSE(twice.has_value());
+  EXPECT_NE(twice.error().message().find("open in this direction already"), std::string::npos) << twice.error().message();
+  for (unsigned round = 0; round < 5; ++round) {
+    auto in = open("", {.direction = Direction::rx});
+    ASSERT_TRUE(in.has_value()) << in.error().message();
+    for (unsigned i = 0; i < 700; ++i) ASSERT_TRUE(far_->send(make_frame(60, i)));  // more than its ring holds
+    EXPECT_EQ(receive_patiently(in->rx(), 20).finish(10), 10U);
+    ASSERT_TRUE(out->tx().send(make_frame(80, round)));
+    EXPECT_EQ(out->tx().flush(), 1U);
+    EXPECT_TRUE(far_->receive(milliseconds(2000)).has_value());
+    expect_balanced(in->stats());
+    const auto closed = in->close();
+    EXPECT_TRUE(closed.has_value()) << closed.error().message();
+  }
+  EXPECT_TRUE(out->close().has_value());
+  EXPECT_EQ(pool->unused(), pool->frames());
+}
+
+TEST_F(Xdp, OpensAllTheQueuesOfTheDevice) {
+  pair_->a.ip("link del va");
+  pair_->a.ip("link add va numrxqueues 4 numtxqueues 4 type veth peer name vb numrxqueues 4 numtxqueues 4 netns " + pair_->b.path());
+  pair_->a.ip("link set va up");
+  pair_->b.ip("link set vb up");
+  far_.emplace(pair_->b, "vb");
+  {
+    auto port = open("");
+    ASSERT_TRUE(port.has_value()) << port.error().message();
+    EXPECT_EQ(port->rx_queues(), 4U);
+    EXPECT_EQ(port->tx_queues(), 4U);
+    for (std::size_t q = 0; q < 4; ++q) {
+      ASSERT_TRUE(port->tx(q).send(make_frame(60, static_cast<unsigned>(q))));
+      EXPECT_EQ(port->tx(q).flush(), 1U);
+      EXPECT_TRUE(far_->receive(milliseconds(2000)).has_value());
+    }
+    EXPECT_TRUE(port->close().has_value());
+  }
+  auto two = open("queue=3,1");
+  ASSERT_TRUE(two.has_value()) << two.error().message();
+  EXPECT_EQ(two->rx_queues(), 2U);
+  EXPECT_TRUE(open("queue=0").has_value()) << "other queues of the device are free";
+  for (const std::string wrong : {"queue=4", "queue=1,1", "queue=", "queue=2-1", "queue=a", "queue=0&queues=2"}) {
+    const auto refused = open(wrong);
+    ASSERT_FALSE(refused.has_value()) << wrong;
+    EXPECT_EQ(refused.error().kind, Error::Kind::usage) << refused.error().message();
+  }
+}
+
+TEST_F(Xdp, LongFramesComeAndGoInSeveralSlots) {
+  pair_->a.ip("link set va mtu 9000");
+  pair_->b.ip("link set vb mtu 9000");
+  auto port = open("");
+  ASSERT_TRUE(port.has_value()) << port.error().message();
+  for (const std::size_t size : {1792U, 1793U, 5000U, 9014U}) {
+    const auto frame = make_frame(size, static_cast<unsigned>(size));
+    ASSERT_TRUE(far_->send(frame));
+    const auto slots = (size + 1791) / 1792;
+    auto batch = receive_patiently(port->rx(), slots);
+    ASSERT_EQ(batch.size(), slots) << size;
+    Bytes whole;
+    for (const auto& slot : batch) whole.insert(whole.end(), slot.bytes().begin(), slot.bytes().end());
+    EXPECT_TRUE(whole == frame) << size;
+    EXPECT_EQ(forward(batch, port->tx()), slots);
+    EXPECT_EQ(port->tx().flush(), 1U);
+    const auto back = far_->receive(milliseconds(2000));
+    ASSERT_TRUE(back.has_value()) << size;
+    EXPECT_TRUE(*back == frame) << size;
+  }
+  EXPECT_EQ(port->stats().rx.delivered, 4U);
+  EXPECT_EQ(port->stats().tx.sent, 4U);
+  expect_balanced(port->stats());
+  const auto closed = port->close();
+  EXPECT_TRUE(closed.has_value()) << closed.error().message();
+}
+
+}  // namespace
+
+}  // namespace efio::test
