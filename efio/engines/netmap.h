@@ -127,16 +127,16 @@ class Waiter {
   Result<void> create(const std::string& attempted);
   int fd() const noexcept { return epoll_.get(); }
   void watch(const Descriptor& descriptor, std::uint32_t events) noexcept {
-    watching_ = descriptor.watch(epoll_.get(), events);
+    if (descriptor.watch(epoll_.get(), events)) watching_ = true;
   }
   void unwatch(const Descriptor& descriptor) noexcept {
-    if (std::exchange(watching_, false)) descriptor.unwatch(epoll_.get());
+    if (watching_.exchange(false)) descriptor.unwatch(epoll_.get());
   }
   void close() noexcept { epoll_ = Fd(); }
 
  private:
   Fd epoll_;
-  bool watching_ = false;
+  std::atomic<bool> watching_{false};  // a second thread on the queue is an error that is told, not one that corrupts
 };
 
 // Longest sleeps: a deleted interface wakes nobody, nor does one that is down.
