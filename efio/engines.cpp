@@ -81,28 +81,43 @@ Opened open_engine(Uri& uri, const PortOptions& options) {
   return opened;
 }
 
-// Best first.
-constexpr std::array<std::string_view, 1> engines_for_devices = {"packet"};
+// Best first. A receiver is not opened by xdp: unasked: the host would no longer see what comes.
+struct DeviceChoice {
+  std::string_view scheme;
+  bool receives;
+  bool last;  // its refusal is the answer
+  std::string_view why;
+};
+constexpr DeviceChoice engines_for_devices[] = {
+    {"xdp", false, false, "sends fastest"},
+    {"packet", true, true, "is the fastest that leaves the host its packets"},
+};
 
 Opened open_auto(Uri& uri, const PortOptions& options) {
   std::vector<std::string> passed_over;
-  for (const auto scheme : engines_for_devices) {
-    const Engine* engine = find_engine(scheme);
+  for (const auto& choice : engines_for_devices) {
+    if (receives(options.direction) && !choice.receives) continue;
+    const Engine* engine = find_engine(choice.scheme);
     if (engine == nullptr) continue;
     if (engine->open == nullptr) {
-      passed_over.push_back(fmt::format("{}: {}", scheme, engine->not_built));
+      passed_over.push_back(fmt::format("{}: {}", choice.scheme, engine->not_built));
       continue;
     }
     if (engine->available != nullptr)
       if (auto there = engine->available(); !there) {
-        passed_over.push_back(fmt::format("{}: {}", scheme, there.error().message()));
+        passed_over.push_back(fmt::format("{}: {}", choice.scheme, there.error().message()));
         continue;
       }
-    auto opened = engine->open(uri, options);
-    if (!opened) return opened;
+    Uri own = uri;  // each engine asks for options of its own
+    auto opened = engine->open(own, options);
+    if (!opened && choice.last) return opened;
+    if (!opened) {
+      passed_over.push_back(fmt::format("{}: {}", choice.scheme, opened.error().message()));
+      continue;
+    }
     auto& info = (*opened)->info;
-    info.engine = scheme;
-    info.why = passed_over.empty() ? fmt::format("{}: is the fastest engine of this build for a device", scheme)
+    info.engine = choice.scheme;
+    info.why = passed_over.empty() ? fmt::format("{}: {}", choice.scheme, choice.why)
                                    : fmt::format("not {}", fmt::join(passed_over, "; not "));
     return opened;
   }

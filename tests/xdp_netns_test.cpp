@@ -60,6 +60,22 @@ TEST_F(Xdp, SaysWhichAttachmentItGot) {
   }
 }
 
+TEST_F(Xdp, IsChosenForADeviceThatOnlySends) {
+  const auto by_name = [&](const std::string& options, Direction direction) {
+    return pair_->a.run([&] { return Port::open("va?settle=0" + options, {.direction = direction}); });
+  };
+  const auto sending = by_name("", Direction::tx);
+  ASSERT_TRUE(sending.has_value()) << sending.error().message();
+  EXPECT_EQ(sending->info().engine, "xdp");
+  const auto both = by_name("", Direction::both);
+  ASSERT_TRUE(both.has_value()) << both.error().message();
+  EXPECT_EQ(both->info().engine, "packet") << "the host would lose its packets";
+  const auto special = by_name("&bypass=off", Direction::tx);
+  ASSERT_TRUE(special.has_value()) << special.error().message();
+  EXPECT_EQ(special->info().engine, "packet");
+  EXPECT_NE(special->info().why.find("not xdp: "), std::string::npos) << special->info().why;
+}
+
 TEST_F(Xdp, RefusesZeroCopyWhereTheDriverHasNone) {
   for (const auto direction : {Direction::rx, Direction::tx}) {
     const auto port = open("mode=zerocopy", {.direction = direction});
