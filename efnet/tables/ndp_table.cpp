@@ -23,21 +23,15 @@ struct Options {
   std::optional<MacAddress> target;
 };
 
-// RFC 4861, 4.6: types and lengths in units of 8 bytes; a length of 0 makes the packet invalid, an unknown type
-// nothing.
+// An unknown type means nothing; a bad length makes the whole packet invalid (RFC 4861, 4.6).
 Options read_options(std::span<const std::byte> bytes) noexcept {
   Options options;
-  while (!bytes.empty()) {
-    const std::size_t length = bytes.size() < 2 ? 0 : load8(bytes.data() + 1) * option_size;
-    if (length == 0 || length > bytes.size()) {
-      options.valid = false;
-      return options;
-    }
-    const std::uint8_t type = load8(bytes.data());
-    if (type == source_link_layer) options.source = MacAddress::load(bytes.data() + 2);
-    if (type == target_link_layer) options.target = MacAddress::load(bytes.data() + 2);
-    bytes = bytes.subspan(length);
+  NdpOptionWalk walk(bytes);
+  while (const auto option = walk.next()) {
+    if (option->type == NdpOptionType::source_link_address) options.source = option->link_address();
+    if (option->type == NdpOptionType::target_link_address) options.target = option->link_address();
   }
+  options.valid = !walk.malformed();
   return options;
 }
 
@@ -54,14 +48,6 @@ std::string_view to_string(NdpEvent event) noexcept {
 }
 
 // ---- Messages ----
-
-Ipv6Address solicited_node(const Ipv6Address& address) noexcept {
-  return Ipv6Address::from_numbers(0xFF02'0000'0000'0000, 0x0000'0001'FF00'0000 | (address.low() & 0xFF'FFFF));
-}
-
-MacAddress group_mac(const Ipv6Address& group) noexcept {
-  return MacAddress::from_number(0x3333'0000'0000 | (group.low() & 0xFFFF'FFFF));
-}
 
 std::size_t NdpMessage::emit(std::span<std::byte> out, VlanTag tag) const noexcept {
   tag.tci = static_cast<std::uint16_t>((tag.tci & 0xF000) | (vlan & 0x0FFF));

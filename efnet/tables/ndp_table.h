@@ -15,6 +15,7 @@
 #include "efnet/wire/address.h"
 #include "efnet/wire/ethernet.h"
 #include "efnet/wire/ipv6.h"
+#include "efnet/wire/ndp.h"
 
 // Neighbour discovery (RFC 4861) and duplicate address detection (RFC 4862, 5.4) for a host or router: what ArpTable is
 // for IPv4. Router and prefix discovery are the owner's.
@@ -39,10 +40,6 @@ struct NdpMessage {
   // Writes the frame, checksum included: its size, or 0 where `out` is shorter.
   EFIO_EXPORT std::size_t emit(std::span<std::byte> out, VlanTag tag = {}) const noexcept;
 };
-
-// The group that a neighbour listens to (RFC 4291, 2.7.1), and the MAC of a group (RFC 2464, 7).
-EFIO_EXPORT Ipv6Address solicited_node(const Ipv6Address& address) noexcept;
-EFIO_EXPORT MacAddress group_mac(const Ipv6Address& group) noexcept;
 
 // Builders.
 EFIO_EXPORT NdpMessage neighbor_solicitation(MacAddress src_mac, const Ipv6Address& src, const Ipv6Address& target,
