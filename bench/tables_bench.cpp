@@ -108,10 +108,11 @@ BENCHMARK(arp_poll_idle);
 
 // ---- Pool ----
 
-// Acquire and release, with so many per thousand of 64 addresses' ports lent all the time.
-void pool_acquire_release(benchmark::State& state, bool sequential, std::uint32_t block_size) {
+// Acquire and release, with so many per thousand of all addresses' ports lent all the time.
+void pool_acquire_release(benchmark::State& state, bool sequential, std::uint32_t block_size,
+                          std::uint32_t addresses = 64) {
   const Ipv4Address outside{198, 51, 100, 0};
-  auto pool = IppPool::create({.ranges = {{{outside, outside.advanced(63)}}},
+  auto pool = IppPool::create({.ranges = {{{outside, outside.advanced(addresses - 1)}}},
                                .protocols = {IpProtocol::udp},
                                .sequential = sequential,
                                .hold_down = 0s,
@@ -121,15 +122,19 @@ void pool_acquire_release(benchmark::State& state, bool sequential, std::uint32_
   std::mt19937_64 random(1);
   for (std::size_t i = 0; i < all * static_cast<std::size_t>(state.range(0)) / 1000; ++i)
     if (!pool->acquire({.subscriber = random() % 4096}, 1s)) return state.SkipWithError("exhausted early");
-  std::array<IppRequest, batch> requests;
+  std::vector<IppRequest> requests(4096);
+  for (IppRequest& request : requests) request.subscriber = random() % 4096;
   std::array<IppAcquired, batch> got;
-  for (auto _ : state) {
-    for (IppRequest& request : requests) request.subscriber = random() % 4096;
-    pool->acquire(requests, 1s, got);
-    for (const IppAcquired& one : got) benchmark::DoNotOptimize(pool->release(one.binding, 1s));
-  }
-  each(state);
+  std::array<IppBinding, batch> bindings;
+  std::array<IppReleased, batch> released;
+  over(state, requests, [&](const IppRequest* at) {
+    pool->acquire({at, batch}, 1s, got);
+    for (std::size_t i = 0; i < batch; ++i) bindings[i] = got[i].binding;
+    pool->release(bindings, 1s, released);
+    benchmark::DoNotOptimize(released.data());
+  });
 }
+BENCHMARK_CAPTURE(pool_acquire_release, random_1_address, false, 0, 1)->Arg(0)->Arg(500)->Arg(999);
 BENCHMARK_CAPTURE(pool_acquire_release, random, false, 0)->Arg(0)->Arg(500)->Arg(999);
 BENCHMARK_CAPTURE(pool_acquire_release, sequential, true, 0)->Arg(0)->Arg(999);
 BENCHMARK_CAPTURE(pool_acquire_release, blocks_of_512, false, 512)->Arg(500);

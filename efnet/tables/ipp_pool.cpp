@@ -107,6 +107,12 @@ int IppPool::protocol_index(IpProtocol protocol) const noexcept {
   return -1;
 }
 
+// For prefetching only: an unknown protocol is refused later.
+unsigned IppPool::protocol_or_0(IpProtocol protocol) const noexcept {
+  const int index = protocol_index(protocol);
+  return index < 0 ? 0 : static_cast<unsigned>(index);
+}
+
 std::uint32_t IppPool::number_of(Ipv4Address address) const noexcept {
   for (const Span& span : spans_)
     if (span.first <= address && address <= span.last) return span.number + address.number() - span.first.number();
@@ -155,9 +161,16 @@ void IppPool::refresh(std::uint32_t address, unsigned protocol, std::uint64_t ep
 
 // ---- Lending ----
 
+// A place in [low, high] out of the low 16 bits of `number`; its lowest bit is the parity, where none is wished.
+std::uint32_t IppPool::guess(std::uint64_t number, PortParity parity, std::uint32_t low, std::uint32_t high) noexcept {
+  const std::uint32_t half = parity == PortParity::any ? number & 1 : parity == PortParity::odd ? 1 : 0;
+  const std::uint32_t size = (high - low + 1) / 2;
+  return half * PortSet::half_size + low / 2 + static_cast<std::uint32_t>((number & 0xFFFF) * size >> 16);
+}
+
 // A free place of [first_port, last_port], whose ends are an even and an odd port; none where there is none.
-std::uint32_t IppPool::pick(Set& ports, const IppRequest& request, std::uint32_t first_port,
-                            std::uint32_t last_port) noexcept {
+std::uint32_t IppPool::pick(Set& ports, const IppRequest& request, std::uint32_t first_port, std::uint32_t last_port,
+                            std::uint64_t number) noexcept {
   const std::uint32_t low = std::max<std::uint32_t>(first_port, ports.low & ~1U);
   const std::uint32_t high = std::min<std::uint32_t>(last_port, ports.high | 1U);
   if (ports.free.free() == 0 || low > high) return PortSet::none;
@@ -184,16 +197,17 @@ std::uint32_t IppPool::pick(Set& ports, const IppRequest& request, std::uint32_t
     return distance(same) <= distance(other) ? same : other;
   }
 
-  // A few guesses first: the search alone would favour ports that come after a gap.
-  std::uint64_t number = random();
-  auto half = static_cast<unsigned>(number & 1);
-  if (request.parity != PortParity::any) half = request.parity == PortParity::odd ? 1 : 0;
-  std::uint32_t offset = 0;
-  for (unsigned guess = 0; guess < 4; ++guess, number >>= 16) {
-    offset = static_cast<std::uint32_t>((number & 0xFFFF) * size >> 16);
-    const std::uint32_t place = half * PortSet::half_size + low / 2 + offset;
+  // A few guesses first: the search alone would favour ports that come after a gap. In a set that is nearly full they
+  // are in vain.
+  std::uint32_t place = guess(number, request.parity, low, high);
+  const unsigned half = place / PortSet::half_size;
+  const unsigned guesses = ports.free.free(half) >= size / 8 ? 4 : 1;
+  for (unsigned i = 0; i < guesses; ++i) {
     if (ports.free.is_free(place)) return place;
+    number = std::rotr(number, 16);
+    if (i + 1 < guesses) place = guess(number, half != 0 ? PortParity::odd : PortParity::even, low, high);
   }
+  const std::uint32_t offset = place - half * PortSet::half_size - low / 2;
   const std::uint32_t found = search(half, offset);
   return found != PortSet::none ? found : search(half ^ 1, offset);
 }
@@ -214,21 +228,34 @@ void IppPool::acquire(std::span<const IppRequest> requests, Time now, std::span<
   const std::uint64_t at = epoch(now);
   for (std::size_t done = 0; done < count; done += chunk) {
     const std::size_t these = std::min(chunk, count - done);
-    std::array<std::uint64_t, chunk> hashes;
-    for (std::size_t i = 0; i < these; ++i) hashes[i] = requests[done + i].subscriber;
-    hash_.batch<1>(hashes.data(), these, hashes.data());
+    std::array<std::uint64_t, chunk> preferred;
+    std::array<std::uint64_t, chunk> numbers;
+    for (std::size_t i = 0; i < these; ++i) preferred[i] = requests[done + i].subscriber;
+    hash_.batch<1>(preferred.data(), these, preferred.data());
+    // The lines that are wanted first: of a set's summary, then of a port in it.
     for (std::size_t i = 0; i < these; ++i) {
-      hashes[i] = (hashes[i] >> 32) * address_count_ >> 32;
-      sets_[hashes[i] * protocols_].free.prefetch();
+      preferred[i] = (preferred[i] >> 32) * address_count_ >> 32;
+      const Set& ports = sets_[preferred[i] * protocols_ + protocol_or_0(requests[done + i].protocol)];
+      __builtin_prefetch(&ports);
+      ports.free.prefetch();
+      numbers[i] = options_.sequential ? 0 : random();
     }
-    for (std::size_t i = 0; i < these; ++i) {
-      const auto preferred = static_cast<std::uint32_t>(hashes[i]);
-      results[done + i] = acquire_one(requests[done + i], preferred, at);
+    for (std::size_t i = 0; i < these && blocks_per_address_ == 0; ++i) {
+      const IppRequest& request = requests[done + i];
+      const Set& ports = sets_[preferred[i] * protocols_ + protocol_or_0(request.protocol)];
+      const std::uint32_t place = options_.sequential
+                                      ? PortSet::place(ports.cursor & 0xFFFF)
+                                      : guess(numbers[i], request.parity, ports.low & ~1U, ports.high | 1U);
+      ports.free.prefetch(place);
+      __builtin_prefetch(&ports.taken[place / 64], 1);
     }
+    for (std::size_t i = 0; i < these; ++i)
+      results[done + i] = acquire_one(requests[done + i], static_cast<std::uint32_t>(preferred[i]), at, numbers[i]);
   }
 }
 
-IppAcquired IppPool::acquire_one(const IppRequest& request, std::uint32_t preferred, std::uint64_t epoch) noexcept {
+IppAcquired IppPool::acquire_one(const IppRequest& request, std::uint32_t preferred, std::uint64_t epoch,
+                                 std::uint64_t number) noexcept {
   const int index = protocol_index(request.protocol);
   if (index < 0) return {IppStatus::unknown, {}, false};
   const auto protocol = static_cast<unsigned>(index);
@@ -236,7 +263,7 @@ IppAcquired IppPool::acquire_one(const IppRequest& request, std::uint32_t prefer
   if (empty_epoch_[protocol] == epoch + 1) return {};
   for (std::uint32_t turn = 0, address = preferred; turn < address_count_; ++turn) {
     refresh(address, protocol, epoch);
-    const std::uint32_t place = pick(set(address, protocol), request, 0, 65'535);
+    const std::uint32_t place = pick(set(address, protocol), request, 0, 65'535, number);
     if (place != PortSet::none) return lend(address, protocol, place);
     address = address + 1 == address_count_ ? 0 : address + 1;
   }
@@ -258,9 +285,28 @@ bool IppPool::take(const IppBinding& binding, Time now) noexcept {
   return true;
 }
 
-IppReleased IppPool::release(const IppBinding& binding, Time now) noexcept {
+void IppPool::release(std::span<const IppBinding> bindings, Time now, std::span<IppReleased> results) noexcept {
+  constexpr std::size_t chunk = 32;
+  const std::size_t count = std::min(bindings.size(), results.size());
+  const std::uint64_t at = epoch(now);
+  for (std::size_t done = 0; done < count; done += chunk) {
+    const std::size_t these = std::min(chunk, count - done);
+    std::array<std::uint32_t, chunk> addresses;
+    for (std::size_t i = 0; i < these; ++i) {
+      const IppBinding& binding = bindings[done + i];
+      addresses[i] = number_of(binding.address);
+      if (addresses[i] == none) continue;
+      const Set& ports = set(addresses[i], protocol_or_0(binding.protocol));
+      const std::uint32_t place = PortSet::place(binding.port);
+      __builtin_prefetch(&ports.taken[place / 64], 1);
+      if (held_.size() == 0) ports.free.prefetch(place);
+    }
+    for (std::size_t i = 0; i < these; ++i) results[done + i] = release_one(bindings[done + i], addresses[i], at);
+  }
+}
+
+IppReleased IppPool::release_one(const IppBinding& binding, std::uint32_t address, std::uint64_t at) noexcept {
   const int index = protocol_index(binding.protocol);
-  const std::uint32_t address = number_of(binding.address);
   if (index < 0 || address == none) return {};
   const auto protocol = static_cast<unsigned>(index);
   Set& ports = set(address, protocol);
@@ -273,7 +319,6 @@ IppReleased IppPool::release(const IppBinding& binding, Time now) noexcept {
     ports.free.add(place);
     empty_epoch_[protocol] = 0;
   } else {
-    const std::uint64_t at = epoch(now);
     refresh(address, protocol, at);
     const std::size_t number = address * std::size_t{protocols_} + protocol;
     held_[number * held_sets + std::max(at, ports.epoch) % held_sets][place / 64] |= bit;
@@ -316,7 +361,8 @@ IppAcquired IppPool::try_block(std::uint32_t block, const IppRequest& request, u
   const std::uint32_t address = block / blocks_per_address_;
   refresh(address, protocol, epoch);
   const std::uint32_t first = block % blocks_per_address_ * options_.block_size;
-  const std::uint32_t place = pick(set(address, protocol), request, first, first + options_.block_size - 1);
+  const std::uint32_t place =
+      pick(set(address, protocol), request, first, first + options_.block_size - 1, options_.sequential ? 0 : random());
   if (place == PortSet::none) return {};
   ++blocks_[block].lent;
   return lend(address, protocol, place);

@@ -104,7 +104,13 @@ class IppPool {
   }
   // Lends exactly this (a static mapping), outside of blocks; false where it is not free or not the pool's.
   EFIO_EXPORT bool take(const IppBinding& binding, Time now) noexcept;
-  EFIO_EXPORT IppReleased release(const IppBinding& binding, Time now) noexcept;
+  // results[i] of bindings[i], as above.
+  EFIO_EXPORT void release(std::span<const IppBinding> bindings, Time now, std::span<IppReleased> results) noexcept;
+  IppReleased release(const IppBinding& binding, Time now) noexcept {
+    IppReleased result;
+    release({&binding, 1}, now, {&result, 1});
+    return result;
+  }
 
   EFIO_EXPORT bool contains(Ipv4Address address) const noexcept;
   // Of one protocol: lent now; free now; the rest are held down.
@@ -124,12 +130,12 @@ class IppPool {
   static constexpr unsigned held_sets = ages + 1;
 
   struct Set {
-    PortSet free;
-    std::uint16_t low;  // of the ports that may be lent
-    std::uint16_t high;
+    std::uint64_t epoch;  // up to which held ports were freed
     std::uint32_t lent;
     std::uint32_t cursor;  // sequential: the port after the latest
-    std::uint64_t epoch;   // up to which held ports were freed
+    std::uint16_t low;     // of the ports that may be lent
+    std::uint16_t high;
+    PortSet free;
     std::array<std::uint64_t, 1024> taken;
   };
   using Held = std::array<std::uint64_t, 1024>;
@@ -153,15 +159,20 @@ class IppPool {
   IppPool() = default;
   static void offer(Set& ports, PortRange range) noexcept;
   int protocol_index(IpProtocol protocol) const noexcept;
+  unsigned protocol_or_0(IpProtocol protocol) const noexcept;
   std::uint32_t number_of(Ipv4Address address) const noexcept;
   Ipv4Address address_of(std::uint32_t number) const noexcept;
   Set& set(std::uint32_t address, unsigned protocol) noexcept { return sets_[address * protocols_ + protocol]; }
   std::uint64_t epoch(Time now) const noexcept;
   void refresh(std::uint32_t address, unsigned protocol, std::uint64_t epoch) noexcept;
   std::uint64_t random() noexcept;
-  std::uint32_t pick(Set& set, const IppRequest& request, std::uint32_t first_port, std::uint32_t last_port) noexcept;
+  static std::uint32_t guess(std::uint64_t number, PortParity parity, std::uint32_t low, std::uint32_t high) noexcept;
+  std::uint32_t pick(Set& set, const IppRequest& request, std::uint32_t first_port, std::uint32_t last_port,
+                     std::uint64_t number) noexcept;
   IppAcquired lend(std::uint32_t address, unsigned protocol, std::uint32_t place) noexcept;
-  IppAcquired acquire_one(const IppRequest& request, std::uint32_t preferred, std::uint64_t epoch) noexcept;
+  IppAcquired acquire_one(const IppRequest& request, std::uint32_t preferred, std::uint64_t epoch,
+                          std::uint64_t number) noexcept;
+  IppReleased release_one(const IppBinding& binding, std::uint32_t address, std::uint64_t epoch) noexcept;
   IppAcquired acquire_from_blocks(const IppRequest& request, unsigned protocol, std::uint32_t preferred,
                                   std::uint64_t epoch) noexcept;
   IppAcquired try_block(std::uint32_t block, const IppRequest& request, unsigned protocol,

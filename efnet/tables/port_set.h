@@ -24,7 +24,11 @@ class PortSet {
   std::uint32_t free(unsigned half) const noexcept { return count_[half]; }
   std::uint32_t free() const noexcept { return count_[0] + count_[1]; }
   bool is_free(std::uint32_t place) const noexcept { return (words_[place / 64] >> place % 64 & 1) != 0; }
-  void prefetch() const noexcept { __builtin_prefetch(summary_.data()); }
+  void prefetch() const noexcept {
+    __builtin_prefetch(&top_);
+    __builtin_prefetch(summary_.data());
+  }
+  void prefetch(std::uint32_t place) const noexcept { __builtin_prefetch(&words_[place / 64], 1); }
 
   void add(std::uint32_t place) noexcept {
     std::uint64_t& word = words_[place / 64];
