@@ -1,6 +1,7 @@
 #include "efnet/tables/ipp_pool.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "efio/fail.h"
 
@@ -45,6 +46,11 @@ efio::Result<IppPool> IppPool::create(IppOptions options) {
   if (count > most_addresses) return usage("more than 2^20 addresses");
   pool.address_count_ = static_cast<std::uint32_t>(count);
   pool.protocols_ = static_cast<unsigned>(options.protocols.size());
+  pool.index_of_.fill(-1);
+  for (std::size_t i = 0; i < options.protocols.size(); ++i)
+    pool.index_of_[static_cast<std::size_t>(options.protocols[i])] = static_cast<std::int8_t>(i);
+  pool.open_words_ = (count + 63) / 64;
+  pool.open_.resize(pool.open_words_ * pool.protocols_);
   if (!options.seed) {
     auto seed = HashSeed::random();
     if (!seed) return std::unexpected(std::move(seed.error()));
@@ -100,18 +106,6 @@ void IppPool::offer(Set& ports, PortRange range) noexcept {
 }
 
 // ---- Numbers ----
-
-int IppPool::protocol_index(IpProtocol protocol) const noexcept {
-  for (unsigned i = 0; i < protocols_; ++i)
-    if (options_.protocols[i] == protocol) return static_cast<int>(i);
-  return -1;
-}
-
-// For prefetching only: an unknown protocol is refused later.
-unsigned IppPool::protocol_or_0(IpProtocol protocol) const noexcept {
-  const int index = protocol_index(protocol);
-  return index < 0 ? 0 : static_cast<unsigned>(index);
-}
 
 std::uint32_t IppPool::number_of(Ipv4Address address) const noexcept {
   for (const Span& span : spans_)
@@ -260,16 +254,32 @@ IppAcquired IppPool::acquire_one(const IppRequest& request, std::uint32_t prefer
   if (index < 0) return {IppStatus::unknown, {}, false};
   const auto protocol = static_cast<unsigned>(index);
   if (blocks_per_address_ != 0) return acquire_from_blocks(request, protocol, preferred, epoch);
-  if (empty_epoch_[protocol] == epoch + 1) return {};
-  for (std::uint32_t turn = 0, address = preferred; turn < address_count_; ++turn) {
+  const std::span open(&open_[protocol * open_words_], open_words_);
+  if (open_epoch_[protocol] != epoch + 1) {
+    open_epoch_[protocol] = epoch + 1;
+    std::ranges::fill(open, ~std::uint64_t{0});
+    if (address_count_ % 64 != 0) open.back() = (std::uint64_t{1} << address_count_ % 64) - 1;
+  }
+  for (std::uint32_t address = preferred;;) {
+    address = next_open(protocol, address);
+    if (address == none) return {};
     refresh(address, protocol, epoch);
     const std::uint32_t place = pick(set(address, protocol), request, 0, 65'535, number);
     if (place != PortSet::none) return lend(address, protocol, place);
-    address = address + 1 == address_count_ ? 0 : address + 1;
+    open[address / 64] &= ~(std::uint64_t{1} << address % 64);
   }
-  // Until something is given back, or the epoch ends, nobody need look again.
-  empty_epoch_[protocol] = epoch + 1;
-  return {};
+}
+
+// The first open address from `from` on, and round; none where there is none.
+std::uint32_t IppPool::next_open(unsigned protocol, std::uint32_t from) const noexcept {
+  const std::span open(&open_[protocol * open_words_], open_words_);
+  std::uint64_t bits = open[from / 64] & ~std::uint64_t{0} << from % 64;
+  for (std::size_t turn = 0, word = from / 64; turn <= open_words_; ++turn) {
+    if (bits != 0) return static_cast<std::uint32_t>(word * 64 + static_cast<unsigned>(std::countr_zero(bits)));
+    word = word + 1 == open_words_ ? 0 : word + 1;
+    bits = open[word];
+  }
+  return none;
 }
 
 bool IppPool::take(const IppBinding& binding, Time now) noexcept {
@@ -317,7 +327,7 @@ IppReleased IppPool::release_one(const IppBinding& binding, std::uint32_t addres
   --ports.lent;
   if (held_.size() == 0) {
     ports.free.add(place);
-    empty_epoch_[protocol] = 0;
+    open_[protocol * open_words_ + address / 64] |= std::uint64_t{1} << address % 64;
   } else {
     refresh(address, protocol, at);
     const std::size_t number = address * std::size_t{protocols_} + protocol;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -158,8 +159,12 @@ class IppPool {
 
   IppPool() = default;
   static void offer(Set& ports, PortRange range) noexcept;
-  int protocol_index(IpProtocol protocol) const noexcept;
-  unsigned protocol_or_0(IpProtocol protocol) const noexcept;
+  int protocol_index(IpProtocol protocol) const noexcept { return index_of_[static_cast<std::size_t>(protocol)]; }
+  std::uint32_t next_open(unsigned protocol, std::uint32_t from) const noexcept;
+  // For prefetching only: an unknown protocol is refused later.
+  unsigned protocol_or_0(IpProtocol protocol) const noexcept {
+    return static_cast<unsigned>(std::max(protocol_index(protocol), 0));
+  }
   std::uint32_t number_of(Ipv4Address address) const noexcept;
   Ipv4Address address_of(std::uint32_t number) const noexcept;
   Set& set(std::uint32_t address, unsigned protocol) noexcept { return sets_[address * protocols_ + protocol]; }
@@ -193,7 +198,11 @@ class IppPool {
   std::uint64_t random_count_ = 0;
   TableArray<Set> sets_;
   TableArray<Held> held_;
-  std::array<std::uint64_t, 8> empty_epoch_{};  // by protocol: in which none was found free, + 1
+  // By protocol: addresses that may have a free port; all are again when an epoch begins.
+  std::size_t open_words_ = 0;
+  std::vector<std::uint64_t> open_;
+  std::array<std::uint64_t, 8> open_epoch_{};  // + 1
+  std::array<std::int8_t, 256> index_of_{};    // by protocol number; -1: none
   std::uint32_t blocks_per_address_ = 0;
   TableArray<BlockRecord> blocks_;
   TableArray<Subscriber> subscribers_;

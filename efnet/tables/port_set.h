@@ -33,10 +33,12 @@ class PortSet {
   void add(std::uint32_t place) noexcept {
     std::uint64_t& word = words_[place / 64];
     if ((word >> place % 64 & 1) != 0) return;
+    ++count_[place / half_size];
+    const std::uint64_t before = word;
     word |= bit(place);
+    if (before != 0) return;  // the summaries know
     summary_[place / 4096] |= bit(place / 64);
     top_[place / half_size] = static_cast<std::uint8_t>(top_[place / half_size] | 1U << place / 4096 % 8);
-    ++count_[place / half_size];
   }
   // Adds those of 64 places from 64 * index on whose bits are set; none of them is free.
   void add_word(std::uint32_t index, std::uint64_t bits) noexcept {
