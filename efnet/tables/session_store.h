@@ -82,7 +82,15 @@ class SessionStore<FlowKey4> {
   void prefetch_state(std::uint32_t session) const noexcept { __builtin_prefetch(records_.data() + session); }
   // What erase() and key() will read; the state is there.
   void prefetch_keys(std::uint32_t session) const noexcept {
-    for (const std::uint32_t at : records_[session].position) __builtin_prefetch(lines_.data() + at / 4);
+    for (const std::uint32_t at : records_[session].position) __builtin_prefetch(lines_.data() + at / 4, 1);
+  }
+  // The rest of what erase() will touch, which only the lines of prefetch_keys() tell: the first lines of keys that lie
+  // in their second one, whose count changes.
+  void prefetch_homes(std::uint32_t session) const noexcept {
+    for (const std::uint32_t at : records_[session].position) {
+      const Line& line = lines_[at / 4];
+      if ((line.displaced >> at % 4 & 1) != 0) __builtin_prefetch(lines_.data() + place_of(line.key[at % 4]).line, 1);
+    }
   }
 
   // numbers[i] of the key keys[i], whose lines (of search_place) have been prefetched. With `fetch`, the states are on
@@ -169,6 +177,7 @@ class SessionStore<FlowKey> {
   void prefetch_keys(std::uint32_t session) const noexcept {
     for (const bool reverse : {false, true}) index_.prefetch(place_of(key(session, reverse)));
   }
+  void prefetch_homes(std::uint32_t) const noexcept {}  // prefetch_keys() has them
 
   template <bool fetch>
   void find(const FlowKey* keys, const Place* places, std::size_t count, std::uint32_t* numbers) const noexcept;

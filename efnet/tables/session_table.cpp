@@ -264,7 +264,7 @@ auto SessionTable<Key>::track_tcp(SessionRef ref, const TcpSegment& segment, Tim
 }
 
 // As in lookup(), a chunk's lines are fetched at once: the states of the sessions that fell due, then the keys
-// of those that end.
+// of those that end, then the lines that those name.
 template <class Key>
 auto SessionTable<Key>::expire(Time now, std::span<Session<Key>> gone, std::size_t most_visits) noexcept -> Expired {
   const std::uint64_t at = ticks(now);
@@ -296,6 +296,7 @@ auto SessionTable<Key>::expire(Time now, std::span<Session<Key>> gone, std::size
       store_.prefetch_keys(due[i]);
       due[ending++] = due[i];
     }
+    for (std::size_t i = 0; i < ending; ++i) store_.prefetch_homes(due[i]);
     for (std::size_t i = 0; i < ending; ++i) {
       gone[result.ended++] = copy(due[i]);
       end(due[i]);
