@@ -9,10 +9,6 @@ namespace efnet {
 namespace {
 
 constexpr std::size_t message_size = 24;  // ICMPv6 header, flags, target
-constexpr std::size_t option_size = 8;
-constexpr std::uint8_t source_link_layer = 1;
-constexpr std::uint8_t target_link_layer = 2;
-constexpr std::uint32_t router_flag = 0x8000'0000;
 constexpr std::uint32_t solicited_flag = 0x4000'0000;
 constexpr std::uint32_t override_bit = 0x2000'0000;
 constexpr Ipv6Address all_nodes = Ipv6Address::from_numbers(0xFF02'0000'0000'0000, 1);
@@ -53,27 +49,21 @@ std::size_t NdpMessage::emit(std::span<std::byte> out, VlanTag tag) const noexce
   tag.tci = static_cast<std::uint16_t>((tag.tci & 0xF000) | (vlan & 0x0FFF));
   const std::span<const VlanTag> tags(&tag, vlan != 0 ? 1 : 0);
   const EthernetHeader ethernet{.dst = dst_mac, .src = src_mac, .type = EtherType::ipv6, .tags = tags};
-  const std::size_t body = message_size + (link_option ? option_size : 0);
-  const std::size_t size = ethernet.size() + Ipv6Header::size() + body;
+  const NdpNeighborMessage message{
+      .type = advertisement ? Icmpv6Type::neighbor_advertisement : Icmpv6Type::neighbor_solicitation,
+      .target = target,
+      .link_address = link_option ? std::optional(src_mac) : std::nullopt,
+      .router = router,
+      .solicited = solicited,
+      .override = override_flag};
+  const std::size_t size = ethernet.size() + Ipv6Header::size() + message.size();
   if (out.size() < size) return 0;
   std::size_t at = ethernet.emit(out);
   const std::size_t network = at;
   const Ipv6Header header{
-      .src = src, .dst = dst, .next_header = IpProtocol::icmpv6, .payload_length = body, .hop_limit = 255};
+      .src = src, .dst = dst, .next_header = IpProtocol::icmpv6, .payload_length = message.size(), .hop_limit = 255};
   at += header.emit(out.subspan(at));
-  const std::uint32_t flags = !advertisement ? 0
-                                             : (router ? router_flag : 0) | (solicited ? solicited_flag : 0) |
-                                                   (override_flag ? override_bit : 0);
-  const Icmpv6Header icmp{
-      .type = advertisement ? Icmpv6Type::neighbor_advertisement : Icmpv6Type::neighbor_solicitation, .rest = flags};
-  at += icmp.emit(out.subspan(at));
-  target.store(out.data() + at);
-  at += Ipv6Address::size;
-  if (link_option) {
-    store8(out.data() + at, advertisement ? target_link_layer : source_link_layer);
-    store8(out.data() + at + 1, 1);
-    src_mac.store(out.data() + at + 2);
-  }
+  message.emit(out.subspan(at));
   if (const auto packet = Ipv6Mut::parse(out.subspan(network, size - network))) fill_transport(*packet);
   return size;
 }

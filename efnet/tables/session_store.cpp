@@ -20,7 +20,7 @@ efio::Result<SessionStore<FlowKey4>> SessionStore<FlowKey4>::create(std::size_t 
   if (!lines) return std::unexpected(std::move(lines.error()));
   auto records = TableArray<Record>::create(capacity);
   if (!records) return std::unexpected(std::move(records.error()));
-  auto overflowing = TableArray<std::uint64_t>::create(store.line_count_ / 64 + 1);
+  auto overflowing = TableArray<std::uint64_t>::create(store.line_count_ / 32 + 1);
   if (!overflowing) return std::unexpected(std::move(overflowing.error()));
   store.lines_ = std::move(*lines);
   store.overflowing_ = std::move(*overflowing);
@@ -134,11 +134,13 @@ void SessionStore<FlowKey4>::free_way(Line& line, unsigned way) noexcept {
   line.displaced = static_cast<std::uint8_t>(line.displaced & ~(1U << way));
 }
 
-void SessionStore<FlowKey4>::add_overflow(std::uint32_t line, int by) noexcept {
-  lines_[line].overflow = static_cast<std::uint16_t>(lines_[line].overflow + by);
-  const std::uint64_t bit = std::uint64_t{1} << line % 64;
-  std::uint64_t& word = overflowing_[line / 64];
-  word = lines_[line].overflow != 0 ? word | bit : word & ~bit;
+void SessionStore<FlowKey4>::add_overflow(std::uint32_t line, std::uint32_t second, int by) noexcept {
+  std::uint8_t& count = lines_[line].overflow[second % 2];
+  count = static_cast<std::uint8_t>(count + by);
+  const std::uint64_t number = std::uint64_t{line} * 2 + second % 2;
+  const std::uint64_t bit = std::uint64_t{1} << number % 64;
+  std::uint64_t& word = overflowing_[number / 64];
+  word = count != 0 ? word | bit : word & ~bit;
 }
 
 // The entry goes to its other line, which has room.
@@ -146,7 +148,7 @@ void SessionStore<FlowKey4>::move(std::uint32_t from, unsigned way, std::uint32_
   Line& line = lines_[from];
   const bool home = (line.displaced >> way & 1) != 0;
   put(to, line.key[way], line.number[way], !home);
-  home ? add_overflow(to, -1) : add_overflow(from, 1);
+  home ? add_overflow(to, from, -1) : add_overflow(from, to, 1);
   free_way(line, way);
 }
 
@@ -169,7 +171,7 @@ bool SessionStore<FlowKey4>::make_room(Place place) noexcept {
     for (unsigned way = 0; way < ways; ++way) {
       const Place of_entry = place_of(lines_[from].key[way]);
       const std::uint32_t to = of_entry.line == from ? of_entry.second : of_entry.line;
-      bool seen = to == from;
+      bool seen = to == from || (of_entry.line == from && !may_overflow(from, to));
       for (std::size_t i = 0; i < known && !seen; ++i) seen = steps[i].line == to;
       if (seen) continue;
       if ((lines_[to].used & all) == all) {
@@ -188,8 +190,8 @@ bool SessionStore<FlowKey4>::make_room(Place place) noexcept {
 bool SessionStore<FlowKey4>::insert_key(std::uint32_t number, const FlowKey4& key, Place place) noexcept {
   for (unsigned turn = 0; turn < 2; ++turn) {
     if (put(place.line, key, number, false)) return true;
-    if (place.second != place.line && put(place.second, key, number, true)) {
-      add_overflow(place.line, 1);
+    if (may_overflow(place.line, place.second) && put(place.second, key, number, true)) {
+      add_overflow(place.line, place.second, 1);
       return true;
     }
     if (turn == 0 && !make_room(place)) break;
@@ -209,7 +211,7 @@ void SessionStore<FlowKey4>::erase_key(std::uint32_t number) noexcept {
   const std::uint32_t at = records_[number >> 1].position[number & 1];
   Line& line = lines_[at / 4];
   const std::uint32_t way = at % 4;
-  if ((line.displaced >> way & 1) != 0) add_overflow(place_of(line.key[way]).line, -1);
+  if ((line.displaced >> way & 1) != 0) add_overflow(place_of(line.key[way]).line, at / 4, -1);
   free_way(line, way);
 }
 
@@ -220,7 +222,7 @@ void SessionStore<FlowKey4>::erase(std::uint32_t session) noexcept {
 
 void SessionStore<FlowKey4>::clear() noexcept {
   for (Line& line : lines_) {
-    line.overflow = 0;
+    line.overflow = {};
     for (unsigned way = 0; way < ways; ++way) free_way(line, way);
   }
   for (std::uint64_t& word : overflowing_) word = 0;

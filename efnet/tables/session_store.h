@@ -36,8 +36,8 @@ template <class Key>
 class SessionStore;
 
 // IPv4: a key is 16 bytes, and three of them lie in a cache line beside their numbers; the state, 32 bytes, is another
-// line. An entry lies in the first or the second line that the hash names. One bit per line, an array that stays in the
-// second-level cache, tells whether any entry of it lies elsewhere: so a lookup knows before it reads memory which
+// line. An entry lies in the first or the second line that the hash names. Two bits per line, an array that stays in the
+// second-level cache, tell whether any entry of it lies elsewhere, in a line of even or of odd number: so a lookup knows before it reads memory which
 // lines it needs (1.2 of them in a full table), asks for them at once, and compares without branches, which leaves the
 // processor free to begin the next batch meanwhile. Where a session's keys lie is kept in its record.
 //
@@ -71,7 +71,8 @@ class SessionStore<FlowKey4> {
   // For find(): `second` is where it must look too, which is `line` again where nothing of that lies elsewhere.
   Place search_place(std::uint64_t hash) const noexcept {
     Place found = place(hash);
-    const std::uint64_t elsewhere = overflowing_[found.line / 64] >> found.line % 64 & 1;
+    const std::uint64_t bit = std::uint64_t{found.line} * 2 + found.second % 2;
+    const std::uint64_t elsewhere = overflowing_[bit / 64] >> bit % 64 & 1;
     found.second = elsewhere != 0 ? found.second : found.line;
     return found;
   }
@@ -113,9 +114,9 @@ class SessionStore<FlowKey4> {
   struct alignas(64) Line {
     std::array<FlowKey4, ways> key;
     std::array<std::uint32_t, ways> number;
-    std::uint16_t overflow;  // how many entries of this line lie in their second one
-    std::uint8_t used;       // which of the three are entries
-    std::uint8_t displaced;  // which of them belong to other lines
+    std::array<std::uint8_t, 2> overflow;  // how many entries of this line lie in their second one, even or odd
+    std::uint8_t used;                     // which of the three are entries
+    std::uint8_t displaced;                // which of them belong to other lines
   };
   static_assert(sizeof(Line) == 64);
   struct Record {
@@ -135,14 +136,18 @@ class SessionStore<FlowKey4> {
   void erase_key(std::uint32_t number) noexcept;
   bool put(std::uint32_t at, const FlowKey4& key, std::uint32_t number, bool displaced) noexcept;
   static void free_way(Line& line, unsigned way) noexcept;
-  void add_overflow(std::uint32_t line, int by) noexcept;
+  // An entry of the line may lie in its second one: the count has room.
+  bool may_overflow(std::uint32_t line, std::uint32_t second) const noexcept {
+    return second != line && lines_[line].overflow[second % 2] != 0xFF;
+  }
+  void add_overflow(std::uint32_t line, std::uint32_t second, int by) noexcept;
   void move(std::uint32_t from, unsigned way, std::uint32_t to) noexcept;
   bool make_room(Place place) noexcept;
 
   KeyedHash hash_;
   std::array<Find, 2> find_{};  // without and with fetching
   TableArray<Line> lines_;
-  TableArray<std::uint64_t> overflowing_;  // a bit a line: overflow != 0
+  TableArray<std::uint64_t> overflowing_;  // two bits a line: overflow != 0
   std::uint64_t line_count_ = 1;
   TableArray<Record> records_;
 };
