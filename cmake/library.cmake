@@ -18,6 +18,7 @@ function(efio_library name)
   target_include_directories(${name}_objects PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name}_objects PRIVATE ${arg_PRIVATE})
   efio_warnings(${name}_objects)
+  efio_precompile(${name}_objects ${EFIO_STANDARD_HEADERS})
 
   set(kinds static)
   add_library(${name}_static STATIC $<TARGET_OBJECTS:${name}_objects>)
