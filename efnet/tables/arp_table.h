@@ -20,7 +20,8 @@
 
 namespace efnet {
 
-// A packet to be sent: its Ethernet destination, and the VLAN, 0 where there is no tag.
+// A packet to be sent: its Ethernet destination, and the VLAN, 0 where there is no tag. Who wants
+// two tags inserts the outer one (vlan.h).
 struct ArpMessage {
   ArpPacket packet;
   MacAddress dst;
