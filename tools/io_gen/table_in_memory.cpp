@@ -1,3 +1,5 @@
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
 #include <thread>
@@ -32,10 +34,21 @@ constexpr std::size_t ring_of(Row row) {
 }
 
 // Who finds less than a batch has caught up with the other thread. Waiting about a microsecond lets a few batches come
-// together; running on its heels, each line is fetched from the other's cache alone: a quarter of the rate.
-void breathe() noexcept {
-  for (int i = 0; i < 50; ++i) __builtin_ia32_pause();
-}
+// together; running on its heels, each line is fetched from the other's cache alone: a quarter of the rate. Who finds
+// nothing several times over may hold the very processor that the other one needs, and hands it over.
+class Patience {
+ public:
+  void after(std::size_t moved, std::size_t batch) noexcept {
+    if (moved > 0) empty_ = 0;
+    if (moved == batch) return;
+    for (int i = 0; i < 50; ++i) __builtin_ia32_pause();
+    if (moved == 0 && ++empty_ % most_empty == 0) ::sched_yield();
+  }
+
+ private:
+  static constexpr unsigned most_empty = 8;
+  unsigned empty_ = 0;
+};
 
 struct Timed {
   std::uint64_t frames = 0, ns = 0;
@@ -140,19 +153,20 @@ class Bench {
       std::jthread sending([&] {
         pinned = tools::pin_thread(options_.cpus, 0);
         while (!go.load(std::memory_order_acquire)) std::this_thread::yield();
-        while (!stop.load(std::memory_order_relaxed))
-          if (sender_.step() < options_.batch) breathe();
+        Patience patience;
+        while (!stop.load(std::memory_order_relaxed)) patience.after(sender_.step(), options_.batch);
         stopped.store(true, std::memory_order_release);
       });
       std::jthread receiving([&] {
         const auto here = tools::pin_thread(options_.cpus, 1);
+        Patience patience;
         const std::uint64_t start = Clock::monotonic();
         go.store(true, std::memory_order_release);
         for (;;) {
           for (int i = 0; i < rounds; ++i) {
             const auto taken = receiver_.step();
             timed.frames += taken;
-            if (taken < options_.batch) breathe();
+            patience.after(taken, options_.batch);
           }
           timed.ns = Clock::monotonic() - start;
           if (timed.ns >= ns) break;
