@@ -212,6 +212,34 @@ TEST(Flow, EveryTruncationIsMalformedAndSaysWhere) {
   EXPECT_EQ(faults(ethernet(EtherType::ipv6, ipv6(IpProtocol::tcp, tcp(0)), tags)), "ei");
 }
 
+// A frame that ends with its packet, and the same with room behind it, go different ways through the code.
+TEST(Flow, RoomBehindThePacketChangesNothing) {
+  const VlanTag tags[] = {VlanTag::make(100), VlanTag::make(200), VlanTag::make(300)};
+  constexpr std::size_t fields[] = {0, 2, 3, 6, 7, 24, 25, 32};  // lengths and fragments, of IP, UDP and TCP
+  std::size_t malformed = 0, well = 0;
+  for (const auto protocol : {IpProtocol::udp, IpProtocol::tcp, IpProtocol::icmp})
+    for (std::size_t count = 0; count <= 3; ++count)
+      for (const bool is_udp : {false, true})
+        for (std::size_t lie = 0; lie < 8 * 256; ++lie) {
+          Bytes packet = ipv4(protocol, is_udp ? udp() : tcp());
+          packet[fields[lie % 8]] ^= static_cast<std::byte>(lie / 8);
+          Bytes frame = ethernet(EtherType::ipv4, packet, std::span(tags).first(count));
+          const Flow tight = parse_flow(frame);
+          if (tight.fault == FlowFault::ip) continue;  // a total length that there may be room for
+          frame.resize(frame.size() + 30);
+          const Flow roomy = parse_flow(frame);
+          ASSERT_EQ(tight.kind, roomy.kind);
+          ASSERT_EQ(tight.fault, roomy.fault);
+          ASSERT_EQ(tight.key, roomy.key);
+          ASSERT_EQ(tight.payload, roomy.payload);
+          ASSERT_EQ(tight.end, roomy.end);
+          ASSERT_EQ(tight.tci, roomy.tci);
+          ++(tight.kind == FlowClass::malformed ? malformed : well);
+        }
+  EXPECT_GT(malformed, 1000u);
+  EXPECT_GT(well, 1000u);
+}
+
 TEST(Flow, LyingLengthsAreMalformed) {
   const auto kind = [](const Bytes& frame) {
     const Flow flow = parse_flow(frame);

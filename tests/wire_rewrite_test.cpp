@@ -310,6 +310,35 @@ TEST(Rewrite, SctpAndOthersChangeTheirAddressesOnly) {
   }
 }
 
+// The usual frame has a way of its own, which must do what the packet's does: also where the packet is just too unusual.
+TEST(Rewrite, OfAFrameIsThatOfItsPacket) {
+  std::mt19937 random(5);
+  const VlanTag tags[] = {VlanTag::make(5), VlanTag::make(6), VlanTag::make(7)};
+  constexpr std::size_t fields[] = {0, 2, 3, 6, 7, 9, 26, 27};  // lengths, fragments, protocol, UDP checksum
+  std::size_t refused = 0, done = 0;
+  for (const auto protocol : {IpProtocol::udp, IpProtocol::tcp, IpProtocol::icmp})
+    for (std::size_t count = 0; count <= 3; ++count)
+      for (const std::size_t room : {0u, 30u})
+        for (std::size_t lie = 0; lie < 8 * 256; ++lie) {
+          const FlowKey4 to = random_key(random);
+          Bytes packet = filled4(packet4(protocol, lie % 30));
+          if (lie % 64 < 8) store16(packet, 26, 0);
+          packet[fields[lie % 8]] ^= static_cast<std::byte>(lie / 8);
+          packet.resize(packet.size() + room);
+          Bytes frame(14 + 4 * count);
+          EthernetHeader{.type = EtherType::ipv4, .tags = std::span(tags).first(count)}.emit(frame);
+          const Bytes header = frame;
+          frame = frame + packet;
+          const auto view = Ipv4Mut::parse(packet);
+          const bool expected = view && rewrite(*view, to);
+          ASSERT_EQ(rewrite(std::span(frame), to), expected);
+          ASSERT_EQ(frame, header + packet);
+          ++(expected ? done : refused);
+        }
+  EXPECT_GT(refused, 1000u);
+  EXPECT_GT(done, 1000u);
+}
+
 TEST(Rewrite, FramesBehindTags) {
   Bytes four = framed(EtherType::ipv4, filled4(packet4(IpProtocol::tcp, 9)));
   ASSERT_TRUE(rewrite(std::span(four), to4));

@@ -134,18 +134,38 @@ inline bool is_error_message(std::span<const std::byte> bytes, IpProtocol protoc
   return true;
 }
 
+namespace rewrite_detail {
+
+// rewrite() of what nearly every packet is, with what follows it. False, and nothing changed, for the others.
+[[gnu::always_inline]] inline bool rewrite_usual(std::span<std::byte> room, const FlowKey4& to) noexcept {
+  const flow_detail::Usual4 usual(room);
+  if (!usual || usual.is_later_fragment()) return false;
+  std::byte* const ip = room.data();
+  const std::uint64_t addresses = std::uint64_t{to.src.number()} << 32 | to.dst.number();
+  const ChecksumDelta delta = checksum_delta(load64(ip + 12), addresses);
+  mend_ports(ip + Ipv4View::min_header, usual.udp ? 6 : 16, ports_of(to.src_port, to.dst_port), delta, usual.udp);
+  store64(ip + 12, addresses);
+  store16(ip + 10, update(load16(ip + 10), delta));
+  return true;
+}
+
+}  // namespace rewrite_detail
+
 // The same for the IP packet in an Ethernet frame, behind any tags. Also false where there is none of to's version.
 inline bool rewrite(std::span<std::byte> frame, const FlowKey4& to) noexcept {
-  const auto ethernet = EthernetMut::parse(frame);
-  if (!ethernet || ethernet->type() != EtherType::ipv4) return false;
-  const auto packet = Ipv4Mut::parse(ethernet->payload());
+  flow_detail::Place place;
+  if (!place.find(frame) || place.type != EtherType::ipv4) return false;
+  const auto room = frame.subspan(place.network);
+  if (rewrite_detail::rewrite_usual(room, to)) [[likely]]
+    return true;
+  const auto packet = Ipv4Mut::parse(room);
   return packet && rewrite(*packet, to);
 }
 inline bool rewrite(std::span<std::byte> frame, const FlowKey& to) noexcept {
   if (to.version == 4) return rewrite(frame, to.key4());
-  const auto ethernet = EthernetMut::parse(frame);
-  if (!ethernet || ethernet->type() != EtherType::ipv6) return false;
-  const auto packet = Ipv6Mut::parse(ethernet->payload());
+  flow_detail::Place place;
+  if (!place.find(frame) || place.type != EtherType::ipv6) return false;
+  const auto packet = Ipv6Mut::parse(frame.subspan(place.network));
   return packet && rewrite(*packet, to);
 }
 
