@@ -90,8 +90,13 @@ struct Forwarding {
 
   // Frames on their way into tx: written behind its tail one by one, committed all at once.
   struct Filling {
-    explicit Filling(TxQueue& queue, bool by_swap, std::size_t most) noexcept
-        : tx(queue), swap(by_swap), free(room(queue, most)), to(queue.ring_ + (queue.tail_ & queue.mask_)) {}
+    enum class How : std::uint8_t { swap, copy, copy_and_keep };
+    static How how_to_move(const RxQueue& from, const TxQueue& to) noexcept {
+      return swaps(from, to) ? How::swap : How::copy;
+    }
+
+    Filling(TxQueue& queue, How way, std::size_t most) noexcept
+        : tx(queue), how(way), free(room(queue, most)), to(queue.ring_ + (queue.tail_ & queue.mask_)) {}
     ~Filling() {
       if (slots != frames) tx.fragments_ = true;
       if (slots > 0) tx.queue_up(static_cast<std::uint32_t>(slots), frames, bytes, false);
@@ -102,7 +107,7 @@ struct Forwarding {
 
     // One frame of `n` slots, by swap or copy. False: there is no room. What is left in `from` is what finish() counts.
     bool add(Slot* from, std::size_t n) noexcept {
-      if (!swap && std::any_of(from, from + n, [&](const Slot& s) { return s.length > tx.capacity_; })) {
+      if (how != How::swap && std::any_of(from, from + n, [&](const Slot& s) { return s.length > tx.capacity_; })) {
         ++oversize;
         return true;
       }
@@ -111,13 +116,13 @@ struct Forwarding {
         const auto length = from[k].length;
         const auto flags = from[k].flags;
         bytes += length;
-        if (swap) {
+        if (how == How::swap) {
           std::swap(from[k], to[slots]);
           from[k].length = length;
           from[k].flags = flags & Slot::more;
         } else {
           copy_slot(from[k], to[slots], tx);
-          from[k].flags = static_cast<std::uint16_t>(flags | Slot::spent);
+          if (how == How::copy) from[k].flags = static_cast<std::uint16_t>(flags | Slot::spent);
         }
       }
       ++frames;
@@ -125,7 +130,7 @@ struct Forwarding {
     }
 
     TxQueue& tx;
-    bool swap;
+    How how;
     std::size_t free;
     Slot* to;
     std::size_t slots = 0;
@@ -135,7 +140,7 @@ struct Forwarding {
   static std::size_t by_frame(RxBatch& batch, TxQueue& tx) noexcept {
     std::size_t done = 0;
     {
-      Filling filling(tx, swaps(batch.queue(), tx), batch.size_);
+      Filling filling(tx, Filling::how_to_move(batch.queue(), tx), batch.size_);
       while (done < batch.size_) {
         const std::size_t end = frame_end(batch, done);
         if (end > batch.size_) break;
@@ -167,9 +172,31 @@ struct Forwarding {
     return simple && swaps(rx, tx) ? by_batch(batch, tx) : by_frame(batch, tx);
   }
 
+  // Every slot is a frame, and swapped.
+  static std::size_t chosen_whole(RxBatch& batch, std::span<const std::uint32_t> indices, TxQueue& tx) noexcept {
+    const std::size_t most = room(tx, indices.size());
+    Slot* const to = tx.ring_ + (tx.tail_ & tx.mask_);
+    std::uint64_t bytes = 0;
+    std::size_t went = 0;
+    for (; went < most; ++went) {
+      const std::uint32_t i = indices[went];
+      if (i >= batch.size_ || batch.first_[i].has(Slot::moved | Slot::dropped)) break;
+      Slot& from = batch.first_[i];
+      const auto length = from.length;
+      std::swap(from, to[went]);
+      from.length = length;  // what finish() counts
+      from.flags = Slot::moved;
+      bytes += length;
+    }
+    if (went > 0) tx.queue_up(static_cast<std::uint32_t>(went), went, bytes, false);
+    batch.queue_->marked_ += static_cast<std::uint32_t>(went);
+    return went;
+  }
+
   static std::size_t chosen(RxBatch& batch, std::span<const std::uint32_t> indices, TxQueue& tx) noexcept {
     if (batch.empty() || !batch.is_lent()) return 0;
-    Filling filling(tx, swaps(*batch.queue_, tx), batch.size_);
+    if (swaps(*batch.queue_, tx) && !batch.queue_->fragments_ && !tx.fragments_) return chosen_whole(batch, indices, tx);
+    Filling filling(tx, Filling::how_to_move(*batch.queue_, tx), batch.size_);
     std::size_t went = 0;
     for (const auto i : indices) {
       if (!batch.is_frame_start(i) || batch.first_[i].has(Slot::moved | Slot::dropped)) break;
@@ -182,7 +209,24 @@ struct Forwarding {
     }
     return went;
   }
+
+  static std::size_t copies(const RxBatch& batch, std::span<const std::uint32_t> indices, TxQueue& tx) noexcept {
+    if (batch.empty() || !batch.is_lent()) return 0;
+    Filling filling(tx, Filling::How::copy_and_keep, batch.size_);
+    std::size_t went = 0;
+    for (const auto i : indices) {
+      if (!batch.is_frame_start(i) || batch.first_[i].has(Slot::moved | Slot::dropped)) break;
+      const std::size_t end = frame_end(batch, i);
+      if (end > batch.size_ || !filling.add(batch.first_ + i, end - i)) break;
+      ++went;
+    }
+    return went;
+  }
 };
+
+std::size_t copy(const RxBatch& batch, std::span<const std::uint32_t> indices, TxQueue& tx) noexcept {
+  return Forwarding::copies(batch, indices, tx);
+}
 
 bool forwards_by_swap(const RxQueue& from, const TxQueue& to) noexcept { return Forwarding::swaps(from, to); }
 

@@ -23,4 +23,8 @@ EFIO_EXPORT std::size_t forward(RxBatch& batch, TxQueue& tx) noexcept;
 // finishes nothing. Returns how many of the indices went; the others may be tried again, taken, or dropped.
 EFIO_EXPORT std::size_t forward(RxBatch& batch, std::span<const std::uint32_t> indices, TxQueue& tx) noexcept;
 
+// Commits copies of the frames whose first slots stand at `indices` (ascending), in that order; the frames stay in the
+// batch as they are. Returns how many of the indices went; a frame longer than tx can hold is dropped there as oversize.
+EFIO_EXPORT std::size_t copy(const RxBatch& batch, std::span<const std::uint32_t> indices, TxQueue& tx) noexcept;
+
 }  // namespace efio

@@ -25,6 +25,12 @@ std::string dropped_text(const DropCounts& dropped) {
   return text;
 }
 
+PortStats sum(PortStats stats, const PortStats& before) {
+  stats.rx += before.rx;
+  stats.tx += before.tx;
+  return stats;
+}
+
 std::string made_text(std::uint64_t made) { return made == 0 ? "" : fmt::format(", {} made here", grouped(made)); }
 
 }  // namespace
@@ -35,9 +41,9 @@ std::string grouped(std::uint64_t number) {
   return text;
 }
 
-Json port_json(const Port& port) {
+Json port_json(const Port& port, const PortStats& before) {
   const auto& info = port.info();
-  const auto [rx, tx] = port.stats();
+  const auto [rx, tx] = sum(port.stats(), before);
   Json json = {{"uri", info.uri}, {"engine", info.engine}, {"mode", info.mode}};
   if (receives(port.direction()))
     json["rx"] = {{"packets", rx.delivered}, {"bytes", rx.bytes},     {"received", rx.received},
@@ -48,9 +54,9 @@ Json port_json(const Port& port) {
   return json;
 }
 
-std::string port_text(const Port& port) {
+std::string port_text(const Port& port, const PortStats& before) {
   const auto& info = port.info();
-  const auto [rx, tx] = port.stats();
+  const auto [rx, tx] = sum(port.stats(), before);
   std::string text = fmt::format("{} ({}: {})\n", info.uri, info.engine, info.mode);
   if (!info.why.empty()) text += fmt::format("  {}\n", info.why);
   if (receives(port.direction()))

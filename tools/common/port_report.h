@@ -13,10 +13,11 @@ using Json = nlohmann::ordered_json;
 
 // {"uri", "engine", "mode", "rx": {"packets", "bytes", "received", "made", "waiting", "dropped": {reason: n}}, "tx":
 // …}; a direction that the port was not opened for is left out.
-Json port_json(const Port& port);
+// `before`: what an earlier opening of the same port counted.
+Json port_json(const Port& port, const PortStats& before = {});
 
 // The same for people, two lines or three.
-std::string port_text(const Port& port);
+std::string port_text(const Port& port, const PortStats& before = {});
 
 // "1,234,567"
 std::string grouped(std::uint64_t number);

@@ -1,0 +1,168 @@
+#include "efnet/bridge/mac_table.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "efio/fail.h"
+
+namespace efnet {
+
+namespace {
+
+std::uint64_t load(const std::uint64_t& word) noexcept { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
+void store(std::uint64_t& word, std::uint64_t value) noexcept { __atomic_store_n(&word, value, __ATOMIC_RELEASE); }
+bool exchange(std::uint64_t& word, std::uint64_t from, std::uint64_t to) noexcept {
+  return __atomic_compare_exchange_n(&word, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+}  // namespace
+
+efio::Result<MacTable> MacTable::create(const MacTableOptions& options) {
+  constexpr std::size_t most = std::size_t{1} << 26;
+  if (options.capacity == 0 || options.capacity > most)
+    return efio::fail(efio::Error::Kind::usage, "a table of MAC addresses", "{} addresses", options.capacity)
+        .hint("1 to {}", most);
+  if (options.ageing.count() < 0 || options.ageing.count() > 1'000'000)
+    return efio::fail(efio::Error::Kind::usage, "a table of MAC addresses", "ageing after {} s", options.ageing.count())
+        .hint("0 (never) to 1000000 s (IEEE 802.1Q, table 8-6)");
+  auto seed = options.seed ? efio::Result<HashSeed>(*options.seed) : HashSeed::random();
+  if (!seed) return std::unexpected(std::move(seed.error()));
+  auto lines = TableArray<Line>::create(std::max<std::size_t>(2, options.capacity * 2 / ways));
+  if (!lines) return std::unexpected(std::move(lines.error()));
+  return MacTable(KeyedHash(*seed), std::move(*lines), static_cast<std::uint32_t>(options.ageing.count()));
+}
+
+MacTable::Cell MacTable::cell_of(std::uint64_t key, std::uint64_t hash) const noexcept {
+  for (std::size_t choice = 0; choice < choices; ++choice) {
+    Line& line = lines_[line_of(hash, choice)];
+    const Match match = MacTable::match(line, key);
+    if (match.found != 0) [[likely]] {
+      const auto way = static_cast<unsigned>(std::countr_zero(match.found));
+      return {&line.keys[way], &line.places[way]};
+    }
+    if (match.empty != 0) break;  // whoever is in a later line found this one full
+  }
+  return {};
+}
+
+std::uint16_t MacTable::find_one(std::uint64_t key, std::uint64_t hash, std::uint32_t second) const noexcept {
+  const Cell cell = cell_of(key, hash);
+  if (cell.key == nullptr) return nowhere;
+  const std::uint64_t place = load(*cell.place);
+  if (load(*cell.key) != key || is_old(place, second)) return nowhere;
+  return static_cast<std::uint16_t>(place);
+}
+
+// Into the first cell that nobody needs. False: there is none.
+bool MacTable::enter(std::uint64_t key, std::uint64_t hash, std::uint64_t place, std::uint32_t second) noexcept {
+  for (std::size_t choice = 0; choice < choices; ++choice) {
+    Line& line = lines_[line_of(hash, choice)];
+    for (std::size_t way = 0; way < ways; ++way) {
+      const std::uint64_t held = load(line.keys[way]);
+      if (held == (used | hidden)) continue;  // being replaced
+      if ((held & used) != 0 && !is_old(load(line.places[way]), second)) continue;
+      if (!exchange(line.keys[way], held, used | hidden)) continue;  // somebody else took it
+      store(line.places[way], place);
+      store(line.keys[way], key);
+      return true;
+    }
+  }
+  return false;
+}
+
+void MacTable::learn(const std::uint64_t* keys, const std::uint64_t* hashes, std::size_t n, std::uint16_t port,
+                     Time now) noexcept {
+  const std::uint32_t second = seconds(now);
+  const std::uint64_t here = place(port, second);
+  for (std::size_t i = 0; i < n; ++i) {
+    const Cell known = cell_of(keys[i], hashes[i]);
+    if (known.key == nullptr) {
+      if (!enter(keys[i], hashes[i], here, second)) counts_->full.fetch_add(1, std::memory_order_relaxed);
+      continue;
+    }
+    const std::uint64_t before = load(*known.place);
+    if (before == here || (before & fixed_bit) != 0) continue;
+    if (static_cast<std::uint16_t>(before) != port && !is_old(before, second)) {
+      counts_->moves.fetch_add(1, std::memory_order_relaxed);
+      counts_->last_moved.store(keys[i], std::memory_order_relaxed);
+    }
+    // Only if it is still what was looked at: an entry that has become another's meanwhile keeps what it has.
+    if (load(*known.key) == keys[i]) exchange(*known.place, before, here);
+  }
+}
+
+void MacTable::find(const std::uint64_t* keys, const std::uint64_t* hashes, std::size_t n, Time now,
+                    std::uint16_t* ports) const noexcept {
+  const std::uint32_t second = seconds(now);
+  for (std::size_t i = 0; i < n; ++i) ports[i] = find_one(keys[i], hashes[i], second);
+}
+
+void MacTable::learn(std::uint64_t key, std::uint16_t port, Time now) noexcept {
+  std::uint64_t hash = 0;
+  this->hash(&key, 1, &hash);
+  learn(&key, &hash, 1, port, now);
+}
+
+std::uint16_t MacTable::find(std::uint64_t key, Time now) const noexcept {
+  std::uint64_t hash = 0;
+  this->hash(&key, 1, &hash);
+  return find_one(key, hash, seconds(now));
+}
+
+bool MacTable::add(std::uint64_t key, std::uint16_t port) noexcept {
+  std::uint64_t hash = 0;
+  this->hash(&key, 1, &hash);
+  if (const Cell known = cell_of(key, hash); known.key != nullptr) {
+    store(*known.place, fixed_bit | port);
+    return true;
+  }
+  return enter(key, hash, fixed_bit | port, 0);
+}
+
+std::size_t MacTable::flush(std::uint16_t port) noexcept {
+  std::size_t forgotten = 0;
+  for (Line& line : lines_)
+    for (std::size_t way = 0; way < ways; ++way) {
+      const std::uint64_t held = load(line.keys[way]);
+      const std::uint64_t place = load(line.places[way]);
+      if ((held & used) == 0 || (held & hidden) != 0 || (place & fixed_bit) != 0) continue;
+      // Not 0: what is in a later line because this one was full must still be found.
+      if (static_cast<std::uint16_t>(place) == port && exchange(line.keys[way], held, hidden)) ++forgotten;
+    }
+  return forgotten;
+}
+
+std::vector<MacTable::Entry> MacTable::entries(Time now) const {
+  const std::uint32_t second = seconds(now);
+  std::vector<Entry> found;
+  for (const Line& line : lines_)
+    for (std::size_t way = 0; way < ways; ++way) {
+      const std::uint64_t held = load(line.keys[way]);
+      const std::uint64_t place = load(line.places[way]);
+      if ((held & used) == 0 || (held & hidden) != 0 || is_old(place, second)) continue;
+      const bool fixed = (place & fixed_bit) != 0;
+      found.push_back({MacAddress::from_number(held & 0xFFFF'FFFF'FFFF), static_cast<std::uint16_t>(held >> 48 & 0xFFF),
+                       static_cast<std::uint16_t>(place), fixed,
+                       std::chrono::seconds(fixed ? 0 : second - static_cast<std::uint32_t>(place >> 32))});
+    }
+  return found;
+}
+
+std::size_t MacTable::size(Time now) const noexcept {
+  const std::uint32_t second = seconds(now);
+  std::size_t size = 0;
+  for (const Line& line : lines_)
+    for (std::size_t way = 0; way < ways; ++way) {
+      const std::uint64_t held = load(line.keys[way]);
+      size += (held & used) != 0 && (held & hidden) == 0 && !is_old(load(line.places[way]), second) ? 1U : 0U;
+    }
+  return size;
+}
+
+std::optional<MacAddress> MacTable::last_moved() const noexcept {
+  const std::uint64_t key = counts_->last_moved.load(std::memory_order_relaxed);
+  if (key == 0) return std::nullopt;
+  return MacAddress::from_number(key & 0xFFFF'FFFF'FFFF);
+}
+
+}  // namespace efnet

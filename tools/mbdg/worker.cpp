@@ -1,0 +1,383 @@
+#include "tools/mbdg/worker.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "efio/clock.h"
+#include "efio/forward.h"
+#include "efnet/wire/vlan.h"
+#include "tools/common/cpus.h"
+
+namespace efio::mbdg {
+
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr nanoseconds longest_sleep = std::chrono::milliseconds(100);  // until a stop is seen, and plugins tick
+constexpr nanoseconds busy = std::chrono::microseconds(20);            // look so long before sleeping
+constexpr std::uint64_t longest_wait_ns = 10'000'000;                  // for frames that cannot stay where they are
+constexpr std::uint64_t bit(std::size_t port) noexcept { return std::uint64_t{1} << port; }
+
+bool starts_frame(const RxBatch& batch, std::size_t i) noexcept {
+  return !batch[i].has(Slot::moved | Slot::dropped) && (i == 0 || !batch[i - 1].has(Slot::more));
+}
+
+// Of the frame that starts at slot i.
+std::size_t slots_of(const RxBatch& batch, std::size_t i) noexcept {
+  std::size_t n = 1;
+  while (batch[i].has(Slot::more) && ++i < batch.size()) ++n;
+  return n;
+}
+
+DropReason why_full(const TxQueue& tx) noexcept {
+  return tx.failed() ? DropReason::device_gone : DropReason::not_forwarded;
+}
+
+}  // namespace
+
+// --- around the work ---
+
+Result<void> Worker::watch_sources() {
+  auto poller = Poller::create({.busy_poll = busy});
+  if (!poller) return std::unexpected(std::move(poller.error()));
+  for (const auto& source : wiring_.sources)
+    if (auto ok = poller->add(*source.rx); !ok) return ok;
+  const std::scoped_lock lock(poller_mutex_);
+  poller_ = std::move(*poller);
+  return {};
+}
+
+Result<void> Worker::run(const std::vector<int>& cpus, std::size_t index) {
+  auto result = tools::pin_thread(cpus, index);
+  if (result) result = work();
+  failed_.store(!result);
+  done_.store(true);
+  phase_.store(resting);
+  phase_.notify_all();
+  return result;
+}
+
+Result<void> Worker::work() {
+  if (auto ok = watch_sources(); !ok) return ok;
+  while (!stop_.load(std::memory_order_relaxed)) {
+    if (phase_.load(std::memory_order_acquire) == asked_to_rest) {
+      rest_here();
+      if (auto ok = watch_sources(); !ok) return ok;
+    }
+    if (round() > 0) continue;
+    for (auto* gates : {&wiring_.ingates, &wiring_.outgates})
+      for (auto& pipeline : *gates)
+        if (pipeline) pipeline->tick(nanoseconds(static_cast<std::int64_t>(now_)));
+    for (auto* exit : wiring_.exits)
+      if (exit != nullptr) exit->flush();
+    if (!options_.spin) poller_->wait(longest_sleep);
+  }
+  return {};
+}
+
+void Worker::rest_here() {
+  {
+    const std::scoped_lock lock(poller_mutex_);
+    poller_.reset();
+  }
+  phase_.store(resting, std::memory_order_release);
+  phase_.notify_all();
+  phase_.wait(resting);
+}
+
+void Worker::wake() noexcept {
+  const std::scoped_lock lock(poller_mutex_);
+  if (poller_) poller_->wake();
+}
+
+void Worker::stop() noexcept {
+  stop_.store(true);
+  wake();
+}
+
+void Worker::rest() noexcept {
+  unsigned expected = working;
+  if (done_.load() || !phase_.compare_exchange_strong(expected, asked_to_rest)) return;
+  wake();
+  phase_.wait(asked_to_rest);
+}
+
+void Worker::resume() noexcept {
+  if (done_.load()) return;
+  phase_.store(working, std::memory_order_release);
+  phase_.notify_all();
+}
+
+// --- the work ---
+
+std::size_t Worker::round() {
+  now_ = Clock::monotonic();
+  std::size_t moved = 0;
+  for (auto& source : wiring_.sources) moved += step(source);
+  return moved;
+}
+
+std::size_t Worker::step(Source& source) {
+  auto batch = source.rx->receive(options_.batch);
+  if (batch.empty()) return 0;
+  if (source.relay_to != nullptr) return pass_on(batch, *source.relay_to);
+  return bridge_ != nullptr ? through_switch(batch, source.port) : over_the_wire(batch, source.port);
+}
+
+std::size_t Worker::pass_on(RxBatch& batch, TxQueue& tx) {
+  const std::size_t before = batch.size();
+  forward(batch, tx);
+  tx.flush();
+  if (!batch.empty()) [[unlikely]] {
+    forward(batch, tx);
+    tx.flush();
+    if (!batch.empty() && (options_.when_full == WhenFull::drop || tx.failed())) {
+      std::size_t frames = 0;
+      for (std::size_t i = 0; i < batch.size(); ++i) frames += starts_frame(batch, i) ? 1U : 0U;
+      tx.drop(frames, why_full(tx));
+      batch.finish();
+    }
+  }
+  return before - batch.size();
+}
+
+std::size_t Worker::over_the_wire(RxBatch& batch, std::uint16_t port) {
+  TxQueue* const tx = wiring_.exits[port ^ 1U];
+  if (tx == nullptr || wiring_.ingates[port] || wiring_.outgates[port ^ 1U] || dumper_ != nullptr) [[unlikely]]
+    return through_gates(batch, port, tx);
+  return pass_on(batch, *tx);
+}
+
+std::size_t Worker::through_gates(RxBatch& batch, std::uint16_t port, TxQueue* tx) {
+  const nanoseconds now(static_cast<std::int64_t>(now_));
+  const std::size_t size = batch.size();
+  efnet::RxPackets packets(batch);
+  if (wiring_.ingates[port]) wiring_.ingates[port]->ingate(packets, now);
+  if (tx == nullptr) {
+    packets.drop_rest(DropReason::device_gone);
+  } else {
+    if (auto& out = wiring_.outgates[port ^ 1U]) out->outgate(packets, now);
+    if (dumper_ != nullptr && dumper_->wants_passed())
+      for (const auto i : packets) dumper_->passed(batch, i, port);
+    efnet::forward(packets, *tx);
+    tx->flush();
+    for (std::uint64_t since = 0; !packets.empty() && !tx->failed() && still_waiting(since); tx->flush())
+      efnet::forward(packets, *tx);
+    for (const auto i : packets) {
+      if (dumper_ != nullptr) dumper_->dropped(batch, i, port, why_full(*tx));
+      tx->drop(1, why_full(*tx));
+      packets.consume(i);
+    }
+  }
+  packets.finish();
+  return size;
+}
+
+// Whether to try once more for frames that cannot stay: with `--full wait` for a bounded time, so that two full ports
+// which wait for each other come apart, and somebody who wants the thread to stop or rest gets it.
+bool Worker::still_waiting(std::uint64_t& since) const noexcept {
+  if (options_.when_full != WhenFull::wait || stop_.load(std::memory_order_relaxed) ||
+      phase_.load(std::memory_order_relaxed) != working)
+    return false;
+  const std::uint64_t now = Clock::monotonic();
+  if (since == 0) since = now;
+  return now - since < longest_wait_ns;
+}
+
+std::size_t Worker::through_switch(RxBatch& batch, std::uint16_t port) {
+  batch.prefetch();
+  const nanoseconds now(static_cast<std::int64_t>(now_));
+  std::optional<efnet::RxPackets> packets;
+  if (wiring_.ingates[port]) {
+    packets.emplace(batch);
+    wiring_.ingates[port]->ingate(*packets, now);
+  }
+  may_stay_ = options_.when_full == WhenFull::wait && !packets && dumper_ == nullptr &&
+              std::ranges::none_of(wiring_.outgates, [](const auto& gates) { return gates != nullptr; });
+  bridge_->decide({batch.begin(), batch.size()}, port, now, verdicts_.data());
+
+  first_left_ = SIZE_MAX;
+  const std::size_t size = batch.size();
+  for (std::size_t i = 0; i < size; ++i) {
+    const auto& verdict = verdicts_[i];
+    if (verdict.reason == DropReason::count_ || (packets && !packets->has(i))) [[unlikely]] continue;
+    if (verdict.ports == 0) {
+      if (dumper_ != nullptr) dumper_->dropped(batch, i, port, verdict.reason);
+      batch.drop(i, verdict.reason);
+      continue;
+    }
+    if (dumper_ != nullptr && dumper_->wants_passed()) dumper_->passed(batch, i, port);
+    if ((verdict.ports & (verdict.ports - 1)) == 0) {
+      const auto to = static_cast<std::size_t>(std::countr_zero(verdict.ports));
+      gathered_[to][gathered_count_[to]++] = static_cast<std::uint32_t>(i);
+      gathered_ports_ |= verdict.ports;
+      continue;
+    }
+    send_gathered(batch);
+    if (first_left_ != SIZE_MAX || !flood(batch, i)) {
+      first_left_ = std::min(first_left_, i);
+      break;
+    }
+  }
+  send_gathered(batch);
+  for (; dirty_ != 0; dirty_ &= dirty_ - 1) wiring_.exits[static_cast<std::size_t>(std::countr_zero(dirty_))]->flush();
+  return batch.finish(std::min(first_left_, size));
+}
+
+// As many as find room, in order; their tags are changed when there is.
+std::size_t Worker::leave_in_bulk(RxBatch& batch, std::span<const std::uint32_t> indices, std::uint16_t port) {
+  TxQueue& tx = *wiring_.exits[port];
+  dirty_ |= bit(port);
+  if (wiring_.outgates[port]) return leave_by_gates(batch, indices, port);
+  if (!bridge_->has_vlans()) [[likely]]
+    return forward(batch, indices, tx);
+  for (std::size_t k = 0; k < indices.size(); ++k) {
+    if (!has_room(port, slots_of(batch, indices[k]))) return k;
+    if (change_tag(batch, indices[k], port)) forward(batch, indices.subspan(k, 1), tx);
+  }
+  return indices.size();
+}
+
+void Worker::send_gathered(RxBatch& batch) {
+  for (; gathered_ports_ != 0; gathered_ports_ &= gathered_ports_ - 1) {
+    const auto port = static_cast<std::uint16_t>(std::countr_zero(gathered_ports_));
+    std::span<const std::uint32_t> indices(gathered_[port].data(), gathered_count_[port]);
+    gathered_count_[port] = 0;
+    TxQueue* const tx = wiring_.exits[port];
+    if (tx == nullptr) {
+      for (const auto i : indices) give_up(batch, i, port, DropReason::device_gone);
+      continue;
+    }
+    indices = indices.subspan(leave_in_bulk(batch, indices, port));
+    if (indices.empty()) [[likely]] continue;
+    std::uint64_t since = 0;
+    do {
+      tx->flush();
+      indices = indices.subspan(leave_in_bulk(batch, indices, port));
+    } while (!indices.empty() && !may_stay_ && !tx->failed() && still_waiting(since));
+    if (!indices.empty() && may_stay_ && !tx->failed())
+      first_left_ = std::min<std::size_t>(first_left_, indices.front());
+    else
+      for (const auto i : indices) give_up(batch, i, port, why_full(*tx));
+  }
+}
+
+// Copied into slots of the port's own, for its plugins to work on; they may add frames, so some room is left for these.
+std::size_t Worker::leave_by_gates(RxBatch& batch, std::span<const std::uint32_t> indices, std::uint16_t port) {
+  TxQueue& tx = *wiring_.exits[port];
+  auto claimed = tx.claim(std::min(indices.size() + 8, efnet::PacketBatch::capacity));
+  std::size_t filled = 0, went = 0;
+  for (; went < indices.size() && filled < claimed.size(); ++went) {
+    const Slot& from = batch[indices[went]];
+    const auto space = claimed.space(filled);
+    if (from.has(Slot::more) || from.length > space.size()) {
+      give_up(batch, indices[went], port, DropReason::oversize);
+      continue;
+    }
+    Slot& to = claimed[filled++];
+    std::memcpy(space.data(), from.bytes().data(), from.length);
+    to.length = from.length;
+    to.stamp(from.time, from.time_source());
+    if (!bridge_->has_vlans()) continue;
+    const auto& verdict = verdicts_[indices[went]];
+    const auto change = bridge_->tag_change(verdict, port);
+    if (change == efnet::Switch::TagChange::pop) efnet::strip_vlan(to);
+    if (change == efnet::Switch::TagChange::push)
+      efnet::insert_vlan(to, efnet::VlanTag::make(verdict.vlan), tx.room(to).behind);
+  }
+  efnet::TxPackets packets(claimed, filled);
+  wiring_.outgates[port]->outgate(packets, nanoseconds(static_cast<std::int64_t>(now_)));
+  packets.commit();
+  return went;
+}
+
+// The frame is counted at the port that could not take it; where frames may stay and be lent again, at the one it came in
+// by, which marks it.
+void Worker::give_up(RxBatch& batch, std::size_t i, std::uint16_t port, DropReason reason) {
+  if (dumper_ != nullptr) dumper_->dropped(batch, i, port, reason);
+  if (auto* tx = wiring_.exits[port]; tx != nullptr && !may_stay_)
+    tx->drop(1, reason);
+  else
+    batch.drop(i, reason);
+}
+
+bool Worker::has_room(std::uint16_t port, std::size_t slots) {
+  TxQueue* const tx = wiring_.exits[port];
+  if (tx == nullptr || tx->failed()) return tx == nullptr;
+  if (tx->claim(slots).size() == slots) return true;
+  tx->flush();
+  return tx->claim(slots).size() == slots;
+}
+
+// A copy for each port but the last, which takes the frame itself. False: a port has no room, and the frame stays.
+bool Worker::flood(RxBatch& batch, std::size_t i) {
+  std::uint64_t as_is = verdicts_[i].ports, changed = 0;
+  for (std::uint64_t left = verdicts_[i].ports; left != 0; left &= left - 1) {
+    const auto port = static_cast<std::uint16_t>(std::countr_zero(left));
+    const TxQueue* const tx = wiring_.exits[port];
+    if (may_stay_ && tx != nullptr && !tx->failed() && !has_room(port, slots_of(batch, i))) return false;
+    if (bridge_->has_vlans() && bridge_->tag_change(verdicts_[i], port) != efnet::Switch::TagChange::none &&
+        !wiring_.outgates[port]) {
+      changed |= bit(port);
+      as_is &= ~bit(port);
+    }
+  }
+  const auto index = static_cast<std::uint32_t>(i);
+  std::uint64_t copies = 0;
+  const auto leave = [&](std::uint64_t& ports, bool last) {
+    const auto port = static_cast<std::uint16_t>(std::countr_zero(ports));
+    ports &= ports - 1;
+    last &= ports == 0;
+    if (leave_flooded(batch, index, port, !last) && !last) ++copies;
+  };
+  while (as_is != 0) leave(as_is, changed == 0);
+  if (changed != 0 && change_tag(batch, i, static_cast<std::uint16_t>(std::countr_zero(changed))))
+    while (changed != 0) leave(changed, true);
+  copied_.store(copied_.load(std::memory_order_relaxed) + copies, std::memory_order_relaxed);
+  return true;
+}
+
+// False: nothing was made of it at that port, nor counted there.
+bool Worker::leave_flooded(RxBatch& batch, std::uint32_t i, std::uint16_t port, bool as_copy) {
+  TxQueue* const tx = wiring_.exits[port];
+  if (tx == nullptr) {
+    if (!as_copy) batch.drop(i, DropReason::device_gone);
+    return false;
+  }
+  dirty_ |= bit(port);
+  const std::span<const std::uint32_t> one(&i, 1);
+  const auto go = [&] {
+    if (wiring_.outgates[port]) return leave_by_gates(batch, one, port) == 1;
+    return as_copy ? copy(batch, one, *tx) == 1 : forward(batch, one, *tx) == 1;
+  };
+  bool gone = go();
+  for (std::uint64_t since = 0; !gone && !tx->failed() && (since == 0 || still_waiting(since));) {
+    if (since == 0) since = Clock::monotonic();
+    tx->flush();
+    gone = go();
+  }
+  if (!gone) {
+    if (dumper_ != nullptr) dumper_->dropped(batch, i, port, why_full(*tx));
+    tx->drop(1, why_full(*tx));
+  }
+  return true;
+}
+
+bool Worker::change_tag(RxBatch& batch, std::size_t i, std::uint16_t port) {
+  switch (bridge_->tag_change(verdicts_[i], port)) {
+    case efnet::Switch::TagChange::none:
+      return true;
+    case efnet::Switch::TagChange::pop:
+      efnet::strip_vlan(batch[i]);
+      return true;
+    case efnet::Switch::TagChange::push:
+      if (efnet::insert_vlan(batch[i], efnet::VlanTag::make(verdicts_[i].vlan), batch.queue().room(batch[i]).behind))
+        return true;
+  }
+  give_up(batch, i, port, DropReason::oversize);
+  return false;
+}
+
+}  // namespace efio::mbdg
