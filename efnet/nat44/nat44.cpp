@@ -1,0 +1,329 @@
+#include "efnet/nat44/nat44.h"
+
+#include <algorithm>
+#include <array>
+
+#include "efnet/wire/rewrite.h"
+
+namespace efnet {
+
+namespace {
+
+constexpr std::uint8_t communication_prohibited = 13;  // of "destination unreachable"
+constexpr std::uint8_t fragmentation_needed = 4;
+
+constexpr bool is_translated_protocol(IpProtocol protocol) noexcept {
+  return protocol == IpProtocol::udp || protocol == IpProtocol::tcp || protocol == IpProtocol::icmp;
+}
+
+bool begins_connection(std::uint8_t flags) noexcept {
+  return (flags & (tcp_flag::syn | tcp_flag::ack | tcp_flag::rst | tcp_flag::fin)) == tcp_flag::syn;
+}
+
+bool is_request(const NatPacket& packet) noexcept {
+  switch (IcmpType{load8(packet.message().data())}) {
+    case IcmpType::echo_request:
+    case IcmpType::timestamp_request:
+    case IcmpType::information_request:
+    case IcmpType::mask_request:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool contains(const std::vector<Ipv4Prefix>& prefixes, Ipv4Address address) noexcept {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](const Ipv4Prefix& prefix) { return prefix.contains(address); });
+}
+
+void decrement_ttl(Ipv4Mut ip) noexcept {
+  std::byte* at = ip.header().data() + 8;  // TTL and protocol are one word of the sum
+  const std::uint16_t before = load16(at);
+  ip.set_ttl(static_cast<std::uint8_t>(ip.ttl() - 1));
+  ip.set_checksum(update(ip.checksum(), checksum_delta(before, load16(at))));
+}
+
+}  // namespace
+
+efio::Result<std::unique_ptr<Nat44>> Nat44::create(Nat44Options options) {
+  auto mappings = NatMappings::create(options);
+  if (!mappings) return std::unexpected(std::move(mappings.error()));
+  auto sessions = NatSessions::create(options);
+  if (!sessions) return std::unexpected(std::move(sessions.error()));
+  auto errors = NatErrors::create(options);
+  if (!errors) return std::unexpected(std::move(errors.error()));
+  return std::unique_ptr<Nat44>(
+      new Nat44(std::move(options), std::move(*mappings), std::move(*sessions), std::move(*errors)));
+}
+
+Nat44::Nat44(Nat44Options options, NatMappings mappings, NatSessions sessions, NatErrors errors)
+    : options_(std::move(options)),
+      mappings_(std::move(mappings)),
+      sessions_(std::move(sessions)),
+      errors_(std::move(errors)) {
+  const auto or_any = [](std::uint16_t mtu) { return mtu != 0 ? mtu : std::uint16_t{0xFFFF}; };
+  mtu_ = {or_any(options_.outside_mtu), or_any(options_.inside_mtu)};
+}
+
+void Nat44::outward(std::span<const std::span<std::byte>> frames, Time now, std::span<NatVerdict> verdicts) noexcept {
+  for (std::size_t at = 0; at < frames.size(); at += batch) {
+    const std::size_t count = std::min(batch, frames.size() - at);
+    translate_batch(NatSide::inside, frames.subspan(at, count), now, verdicts.subspan(at, count));
+  }
+}
+
+void Nat44::inward(std::span<const std::span<std::byte>> frames, Time now, std::span<NatVerdict> verdicts) noexcept {
+  for (std::size_t at = 0; at < frames.size(); at += batch) {
+    const std::size_t count = std::min(batch, frames.size() - at);
+    translate_batch(NatSide::outside, frames.subspan(at, count), now, verdicts.subspan(at, count));
+  }
+}
+
+// The way of a packet: what it is, whose it is, and what it becomes. What is plain and known goes straight on.
+void Nat44::translate_batch(NatSide from, std::span<const std::span<std::byte>> frames, Time now,
+                            std::span<NatVerdict> verdicts) noexcept {
+  std::array<NatPacket, batch> packets;
+  std::array<FlowKey4, batch> keys;
+  std::array<SessionRef, batch> found;
+  for (std::size_t i = 0; i < frames.size(); ++i) classify(frames[i], packets[i], keys[i]);
+  sessions_.lookup(std::span(keys).first(frames.size()), std::span(found).first(frames.size()));
+  const bool reverse = from == NatSide::outside;
+  auto& counts = counters_.verdicts[static_cast<std::size_t>(from)];
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const bool known = found[i] && found[i].is_reverse() == reverse;
+    verdicts[i] = known && packets[i].simple ? translate_found(from, packets[i], keys[i], found[i], now)
+                                             : translate_slowly(from, packets[i], keys[i], now);
+    ++counts[static_cast<std::size_t>(verdicts[i])];
+  }
+}
+
+NatVerdict Nat44::translate_found(NatSide from, NatPacket& packet, const FlowKey4& key, SessionRef ref,
+                                  Time now) noexcept {
+  if (key.protocol == IpProtocol::icmp && verify_transport(packet.ip()) == ChecksumState::wrong)
+    return NatVerdict::icmp_checksum;
+  sessions_.follow(ref, key, packet, now);
+  const NatVerdict verdict = write(from, packet, sessions_.translated(ref, key), now);
+  if (verdict != NatVerdict::translated || from == NatSide::outside || !sessions_.is_hairpin(ref)) [[likely]]
+    return verdict;
+  return hairpin(packet, now);
+}
+
+// The packet has been translated, and its destination is one of our outside addresses: in again (RFC 4787, REQ-9: with
+// the outside source).
+NatVerdict Nat44::hairpin(const NatPacket& outgoing, Time now) noexcept {
+  NatPacket packet;
+  FlowKey4 key;
+  classify(outgoing.frame, packet, key);
+  turning_ = true;
+  const NatVerdict verdict = translate_slowly(NatSide::outside, packet, key, now);
+  turning_ = false;
+  return verdict == NatVerdict::translated ? NatVerdict::hairpinned : verdict;
+}
+
+NatVerdict Nat44::translate_slowly(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept {
+  if (packet.refused != NatVerdict::translated) return packet.refused;
+  if (is_martian(key.src, key.dst)) return NatVerdict::martian;
+  if (packet.ip().ttl() <= 1 && !turning_) {
+    errors_.send(from, packet, IcmpType::time_exceeded, 0, 0, now, counters_);
+    return NatVerdict::ttl_exceeded;
+  }
+  if (from == NatSide::inside) {
+    if (!is_inside(key.src)) return NatVerdict::not_inside;
+    if (is_bypassed(key.dst)) return pass_untouched(from, packet, now);
+  } else if (!mappings_.owns(key.dst)) {
+    if (is_bypassed(key.src) && is_inside(key.dst)) return pass_untouched(from, packet, now);
+    return NatVerdict::not_ours;
+  }
+  switch (packet.kind) {
+    case FlowClass::ports:
+    case FlowClass::icmp_query: {
+      if (!is_translated_protocol(key.protocol)) return translate_protocol(from, packet, key, now);
+      if (packet.fragmented) return NatVerdict::unsupported;
+      // Also what the batch has begun meanwhile.
+      const SessionRef ref = sessions_.lookup(key);
+      if (ref && ref.is_reverse() == (from == NatSide::outside)) return translate_found(from, packet, key, ref, now);
+      if (packet.kind == FlowClass::icmp_query && verify_transport(packet.ip()) != ChecksumState::right)
+        return NatVerdict::icmp_checksum;
+      return from == NatSide::inside ? outward_first(packet, key, now) : inward_first(packet, key, now);
+    }
+    case FlowClass::icmp_error:
+      return translate_error(from, packet, now);
+    case FlowClass::protocol:
+      return translate_protocol(from, packet, key, now);
+    default:
+      return NatVerdict::unsupported;
+  }
+}
+
+// The first packet of a session from inside.
+NatVerdict Nat44::outward_first(NatPacket& packet, const FlowKey4& key, Time now) noexcept {
+  const bool begins = key.protocol == IpProtocol::tcp    ? begins_connection(packet.tcp_flags)
+                      : key.protocol == IpProtocol::icmp ? is_request(packet)
+                                                         : true;
+  if (!begins) return NatVerdict::no_session;
+  if (draining_) return NatVerdict::draining;
+  if (sessions_.is_full()) return refuse_new(packet, NatVerdict::sessions_full, now);
+  if (sessions_.is_limited(key)) return refuse_new(packet, NatVerdict::subscriber_limit, now);
+  const auto made = mappings_.find_or_make(key.protocol, key.src, key.src_port, now);
+  if (made.verdict != NatVerdict::translated) return refuse_new(packet, made.verdict, now);
+  const SessionRef ref = sessions_.open(key, made.mapping, mappings_.owns(key.dst), now);
+  if (!ref) {
+    mappings_.abandon(made.mapping.number, now);
+    return refuse_new(packet, NatVerdict::sessions_full, now);
+  }
+  mappings_.acquire(made.mapping.number);
+  return translate_found(NatSide::inside, packet, key, ref, now);
+}
+
+// Who wants more than there is, is told so (RFC 5508, REQ-8); nobody loses what he has.
+NatVerdict Nat44::refuse_new(NatPacket& packet, NatVerdict why, Time now) noexcept {
+  errors_.send(NatSide::inside, packet, IcmpType::destination_unreachable, communication_prohibited, 0, now, counters_);
+  return why;
+}
+
+// From outside, of no session: a mapping may let it in.
+NatVerdict Nat44::inward_first(NatPacket& packet, const FlowKey4& key, Time now) noexcept {
+  if (const auto mapping = mappings_.find_outside(key.protocol, key.dst, key.dst_port))
+    return inward_mapped(packet, key, *mapping, now);
+  if (!mappings_.paired_inside(key.dst)) return NatVerdict::no_mapping;
+  if (draining_) return NatVerdict::draining;
+  const auto made = mappings_.make_paired(key.protocol, key.dst, key.dst_port, now);
+  if (made.verdict != NatVerdict::translated) return made.verdict;
+  const NatVerdict verdict = inward_mapped(packet, key, made.mapping, now);
+  mappings_.abandon(made.mapping.number, now);  // where it got no session
+  return verdict;
+}
+
+NatVerdict Nat44::inward_mapped(NatPacket& packet, const FlowKey4& key, const NatMapping& mapping, Time now) noexcept {
+  if (!permits(mapping, key)) return NatVerdict::not_permitted;
+  FlowKey4 to = key;
+  to.dst = mapping.inside;
+  to.dst_port = mapping.inside_port;
+  if (key.protocol == IpProtocol::icmp) {
+    // Whoever pings an outside address means us, unless it is one inside address's own.
+    if (is_request(packet) && !mapping.open) return NatVerdict::no_session;
+    to.src_port = mapping.inside_port;
+  }
+  if (key.protocol != IpProtocol::tcp) return write(NatSide::outside, packet, to, now);  // strangers make no state
+  if (!begins_connection(packet.tcp_flags)) return NatVerdict::no_session;
+  if (draining_) return NatVerdict::draining;
+  const FlowKey4 forward = to.reversed();
+  if (sessions_.is_full()) return NatVerdict::sessions_full;
+  if (sessions_.is_limited(forward)) return NatVerdict::subscriber_limit;
+  const SessionRef ref = sessions_.open(forward, mapping, mappings_.owns(forward.dst), now);
+  if (!ref) return NatVerdict::sessions_full;
+  mappings_.acquire(mapping.number);
+  return translate_found(NatSide::outside, packet, key, SessionRef(ref.session(), true), now);
+}
+
+bool Nat44::permits(const NatMapping& mapping, const FlowKey4& key) const noexcept {
+  if (mapping.open) return true;
+  switch (options_.filtering) {
+    case NatFiltering::endpoint_independent:
+      return true;
+    case NatFiltering::address_dependent:
+      return sessions_.has_sent_to(mapping, key.protocol, key.src);
+    case NatFiltering::address_and_port_dependent:
+      return false;  // a session would have been found
+  }
+  return false;
+}
+
+// Protocols without ports that we translate: addresses alone, where an outside address is one inside address's own.
+NatVerdict Nat44::translate_protocol(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept {
+  FlowKey4 to = key;
+  const auto other_address =
+      from == NatSide::inside ? mappings_.paired_outside(key.src) : mappings_.paired_inside(key.dst);
+  if (!other_address) return NatVerdict::unsupported;
+  (from == NatSide::inside ? to.src : to.dst) = *other_address;
+  const NatVerdict verdict = write(from, packet, to, now);
+  return verdict == NatVerdict::translated && from == NatSide::inside && mappings_.owns(to.dst) ? hairpin(packet, now)
+                                                                                                : verdict;
+}
+
+// An error is about a packet that went the other way: the session is that of an answer to it (RFC 5508, REQ-3 to
+// REQ-5). It neither refreshes nor ends anything.
+NatVerdict Nat44::translate_error(NatSide from, NatPacket& packet, Time now) noexcept {
+  const Ipv4View ip = packet.ip();
+  if (ip.is_fragment()) return NatVerdict::unsupported;
+  if (verify_transport(ip) != ChecksumState::right) return NatVerdict::icmp_checksum;
+  const auto quoted = Ipv4View::parse_truncated(IcmpView::parse(ip.payload())->payload());
+  if (!quoted || !verify_header(*quoted) || quoted->is_later_fragment() || quoted->payload().size() < 8)
+    return NatVerdict::icmp_malformed;
+  FlowKey4 about{.src = quoted->src(), .dst = quoted->dst(), .protocol = quoted->protocol()};
+  const std::byte* at = quoted->payload().data();
+  if (about.protocol == IpProtocol::icmp) {
+    if (!is_query(IcmpType{load8(at)})) return NatVerdict::icmp_malformed;
+    about.src_port = about.dst_port = load16(at + 4);
+  } else if (is_translated_protocol(about.protocol)) {
+    about.src_port = load16(at);
+    about.dst_port = load16(at + 2);
+  } else {
+    return NatVerdict::icmp_unmatched;
+  }
+  // Errors go to who sent the packet; one that goes elsewhere lies.
+  if (ip.dst() != about.src) return NatVerdict::icmp_malformed;
+  const auto to = translated_about(from, about.reversed());
+  if (!to) return NatVerdict::icmp_unmatched;
+  const NatVerdict verdict = write(from, packet, *to, now);
+  return verdict == NatVerdict::translated && from == NatSide::inside && mappings_.owns(to->dst) ? hairpin(packet, now)
+                                                                                                 : verdict;
+}
+
+std::optional<FlowKey4> Nat44::translated_about(NatSide from, const FlowKey4& answer) const noexcept {
+  const bool reverse = from == NatSide::outside;
+  if (const SessionRef ref = sessions_.lookup(answer); ref && ref.is_reverse() == reverse)
+    return sessions_.translated(ref, answer);
+  const auto mapping = reverse ? mappings_.find_outside(answer.protocol, answer.dst, answer.dst_port)
+                               : mappings_.find_inside(answer.protocol, answer.src, answer.src_port);
+  if (!mapping || (reverse && !permits(*mapping, answer))) return std::nullopt;
+  FlowKey4 to = answer;
+  (reverse ? to.dst : to.src) = reverse ? mapping->inside : mapping->outside;
+  (reverse ? to.dst_port : to.src_port) = reverse ? mapping->inside_port : mapping->outside_port;
+  if (answer.protocol == IpProtocol::icmp)
+    to.src_port = to.dst_port = reverse ? mapping->inside_port : mapping->outside_port;
+  return to;
+}
+
+NatVerdict Nat44::pass_untouched(NatSide from, NatPacket& packet, Time now) noexcept {
+  const Ipv4View ip = packet.ip();
+  const FlowKey4 same{.src = ip.src(), .dst = ip.dst(), .protocol = IpProtocol::hop_by_hop};
+  if (const NatVerdict verdict = write(from, packet, same, now); verdict != NatVerdict::translated) return verdict;
+  return NatVerdict::bypassed;
+}
+
+// The last step: onto the next link, as the flow `to` has it. A flow of protocol 0 leaves all but the link as it is.
+NatVerdict Nat44::write(NatSide from, NatPacket& packet, const FlowKey4& to, Time now) noexcept {
+  const Ipv4Mut ip = packet.ip();
+  const std::uint16_t mtu = mtu_[static_cast<std::size_t>(from)];
+  if (packet.length > mtu) [[unlikely]] {
+    if (ip.dont_fragment() && !turning_)
+      errors_.send(from, packet, IcmpType::destination_unreachable, fragmentation_needed, mtu, now, counters_);
+    return NatVerdict::too_big;
+  }
+  if (to.protocol != IpProtocol::hop_by_hop && !rewrite(ip, to)) [[unlikely]]
+    return NatVerdict::malformed;
+  if (!turning_) [[likely]]
+    decrement_ttl(ip);
+  if (options_.clear_macs) std::memset(packet.frame.data(), 0, 2 * MacAddress::size);
+  return NatVerdict::translated;
+}
+
+bool Nat44::is_bypassed(Ipv4Address address) const noexcept { return contains(options_.bypass, address); }
+bool Nat44::is_inside(Ipv4Address address) const noexcept {
+  return options_.inside.empty() || contains(options_.inside, address);
+}
+
+bool Nat44::tick(Time now, std::size_t most) noexcept { return sessions_.expire(mappings_, most, now); }
+
+NatCounters Nat44::counters() const noexcept {
+  NatCounters result = counters_;
+  result.mappings_made = mappings_.made();
+  result.mappings_ended = mappings_.ended();
+  result.sessions_made = sessions_.made();
+  result.sessions_ended = sessions_.ended();
+  return result;
+}
+
+}  // namespace efnet
