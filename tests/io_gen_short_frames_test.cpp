@@ -75,6 +75,26 @@ TEST(ShortFrames, EveryVersionMakesRightFrames) {
   }
 }
 
+TEST(ShortFrames, EveryVersionMakesTheBytesOfThePlainOne) {
+  const ShortKernel& plain = efio::io_gen::short_kernels().back();
+  ASSERT_STREQ(plain.name, "scalar");
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    const Wanted wanted(seed);
+    const Batch expected = wanted.fill(plain);
+    for (const auto& kernel : efio::io_gen::short_kernels())
+      ASSERT_EQ(wanted.fill(kernel).memory, expected.memory) << kernel.name << " seed " << seed;
+  }
+}
+
+TEST(ShortFrames, AnyVersionCanBeChosenByName) {
+  EXPECT_FALSE(efio::io_gen::choose_short_kernel("abacus"));
+  for (const auto& kernel : efio::io_gen::short_kernels()) {
+    EXPECT_TRUE(efio::io_gen::choose_short_kernel(kernel.name));
+    EXPECT_STREQ(efio::io_gen::short_kernel().name, kernel.name);
+  }
+  EXPECT_TRUE(efio::io_gen::choose_short_kernel(efio::io_gen::short_kernels().front().name));
+}
+
 TEST(ShortFrames, AComputedUdpChecksumOf0IsWrittenAsFfff) {
   for (const auto& kernel : efio::io_gen::short_kernels()) {
     Wanted wanted(1);

@@ -92,7 +92,7 @@ void Checker::check_slowly(const Slot& slot) noexcept {
 }
 
 void Checker::check(const RxBatch& batch) noexcept {
-  static const auto check_short = short_kernels()[0].check;
+  const auto check_short = short_kernel().check;
   const Slot* const slots = batch.begin();
   const std::size_t n = batch.size();
   std::uint64_t bytes = 0, quick = 0;

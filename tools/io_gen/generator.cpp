@@ -123,7 +123,7 @@ void Generator::choose_names(std::size_t n) noexcept {
 }
 
 void Generator::fill_short(Slot* slots, std::size_t n, std::uint64_t time) noexcept {
-  static const auto fill = short_kernels()[0].fill;
+  const auto fill = short_kernel().fill;
   ShortTemplate frame;
   std::memcpy(frame.words.data(), template_.bytes.data(), sizeof frame.words);
   std::memcpy(reinterpret_cast<std::byte*>(frame.words.data()) + udp4_layout.payload + 10, &time, sizeof time);

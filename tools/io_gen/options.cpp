@@ -9,6 +9,7 @@
 #include "tools/common/cpus.h"
 #include "tools/common/help.h"
 #include "tools/io_gen/generator.h"
+#include "tools/io_gen/short_frames.h"
 #include "tools/io_gen/tag.h"
 
 namespace efio::io_gen {
@@ -22,7 +23,7 @@ constexpr auto longest_run = std::chrono::hours(24 * 366);
 struct Words {
   std::string tx, rx;
   std::string size, flows, order, seed, proto, src, dst, sport, dport, src_mac, dst_mac, vlan, stream_base, rate;
-  std::string count, duration, batch, cpus, write;
+  std::string count, duration, batch, cpus, write, loops;
   std::string expect_sent, expect_received, expect_lost;
   unsigned threads = 1;
   bool no_tag = false, verify = false, no_verify = false, json = false, say_ready = false, expect_clean = false;
@@ -108,6 +109,8 @@ Commands add_commands(CLI::App& app, Words& w) {
       app.add_subcommand("table", "Measure: rx only, tx only, both in one thread and in two, by one flow and many");
   c.table->add_option("--tx", w.tx, "Where to send [pipe:]")->type_name("PORT");
   c.table->add_option("--rx", w.rx, "Where to receive [pipe:]")->type_name("PORT");
+  c.table->add_option("--loops", w.loops, "For 64-byte frames: avx512, avx2 or scalar [the first that runs here]")
+      ->type_name("NAME");
   add_traffic(*c.table, w);
   add_common(*c.table, w, true);
   return c;
@@ -221,6 +224,12 @@ std::vector<std::string> traffic_words(const Words& w) {
   return words;
 }
 
+std::string loops_here() {
+  std::string names;
+  for (const auto& kernel : short_kernels()) names += fmt::format("{}{}", names.empty() ? "" : ", ", kernel.name);
+  return names;
+}
+
 std::chrono::nanoseconds read_duration(Reader& read, const std::string& word, std::chrono::nanoseconds otherwise) {
   if (word.empty()) return otherwise;
   const auto time = parse_duration(word);
@@ -247,6 +256,8 @@ Result<Options> make_options(const Words& w, Command command) {
   options.verify = command == Command::rx ? w.verify : !w.no_verify;
   options.write = w.write;
   if (command == Command::table) options.traffic_words = traffic_words(w);
+  if (!w.loops.empty() && !choose_short_kernel(w.loops))
+    read.refuse("--loops", w.loops, "not among those that run on this processor", loops_here());
   options.json = w.json;
   options.say_ready = w.say_ready;
   options.expect.sent = read.optional_number("--expect-sent", w.expect_sent);

@@ -61,14 +61,20 @@ template <std::size_t at>
 }
 
 struct Kernels {
-  std::array<ShortKernel, 2> list{};
+  std::array<ShortKernel, 3> list{};
   std::size_t count = 0;
+  std::size_t chosen = 0;
   Kernels() noexcept {
-    if (have_short_avx512 && runs_short_avx512())
-      list[count++] = {"avx512", fill_short_frames_avx512, check_short_frames_avx512};
+    if (runs_short_avx512()) list[count++] = {"avx512", fill_short_frames_avx512, check_short_frames_avx512};
+    if (runs_short_avx2()) list[count++] = {"avx2", fill_short_frames_avx2, check_short_frames_avx2};
     list[count++] = {"scalar", fill_short_frames, check_short_frames};
   }
 };
+
+Kernels& kernels() noexcept {
+  static Kernels found;
+  return found;
+}
 
 }  // namespace
 
@@ -110,9 +116,17 @@ std::size_t check_short_frames(const Slot* slots, std::size_t n, std::uint64_t* 
   return n;
 }
 
-std::span<const ShortKernel> short_kernels() noexcept {
-  static const Kernels found;
-  return {found.list.data(), found.count};
+std::span<const ShortKernel> short_kernels() noexcept { return {kernels().list.data(), kernels().count}; }
+
+const ShortKernel& short_kernel() noexcept { return kernels().list[kernels().chosen]; }
+
+bool choose_short_kernel(std::string_view name) noexcept {
+  for (std::size_t i = 0; i < kernels().count; ++i) {
+    if (name != kernels().list[i].name) continue;
+    kernels().chosen = i;
+    return true;
+  }
+  return false;
 }
 
 }  // namespace efio::io_gen

@@ -1,11 +1,12 @@
-// The inner loops over the frames that io_gen sends by default, 60 bytes of UDP over IPv4 with a tag: one version for
-// any processor and one for AVX-512, chosen at run time.
+// The inner loops over the frames that io_gen sends by default, 60 bytes of UDP over IPv4 with a tag: a version
+// for any processor, one for AVX2 and one for AVX-512, chosen at run time.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "efio/slot.h"
 
@@ -34,19 +35,25 @@ struct ShortKernel {
   std::size_t (*check)(const Slot* slots, std::size_t n, std::uint64_t* names) noexcept;
 };
 
-// Those that this processor can run, best first; the first is the one to use. Little-endian machines only.
+// Those that this processor can run, best first. Little-endian machines only.
 std::span<const ShortKernel> short_kernels() noexcept;
+
+// The one to use: the best, or another of them that was chosen by its name, to compare, before any thread used it. False:
+// this processor does not run it.
+const ShortKernel& short_kernel() noexcept;
+bool choose_short_kernel(std::string_view name) noexcept;
 
 // The version for any processor; the others use it for what is left over.
 void fill_short_frames(const ShortTemplate& frame, Slot* slots, const FlowFields* flows, const std::uint32_t* chosen,
                        const std::uint64_t* names, std::size_t n) noexcept;
 std::size_t check_short_frames(const Slot* slots, std::size_t n, std::uint64_t* names) noexcept;
 
-#if defined(__x86_64__)
-inline constexpr bool have_short_avx512 = true;
-#else
-inline constexpr bool have_short_avx512 = false;
-#endif
+// False on other processors than x86-64, too.
+bool runs_short_avx2() noexcept;
+void fill_short_frames_avx2(const ShortTemplate& frame, Slot* slots, const FlowFields* flows,
+                            const std::uint32_t* chosen, const std::uint64_t* names, std::size_t n) noexcept;
+std::size_t check_short_frames_avx2(const Slot* slots, std::size_t n, std::uint64_t* names) noexcept;
+
 bool runs_short_avx512() noexcept;
 void fill_short_frames_avx512(const ShortTemplate& frame, Slot* slots, const FlowFields* flows,
                               const std::uint32_t* chosen, const std::uint64_t* names, std::size_t n) noexcept;
