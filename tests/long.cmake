@@ -18,5 +18,7 @@ endfunction()
 
 efio_long_test(engine_contract_test *.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly)
 efio_long_test(engine_contract_netns_test *.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly)
+efio_long_test(engine_contract_netns_test xdp_*-*.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly xdp_contract)
+efio_long_test(xdp_netns_test *.ASlowReceiverUnderFullLoad* xdp_slow_receiver)
 efio_long_test(queue_model_test)
 efio_long_test(queue_stress_test)

@@ -69,6 +69,21 @@ TEST_F(Netmap, AReceiverThatPollsNeverFlushesTheSender) {
   EXPECT_EQ(taken("nm0").size(), 1U);
 }
 
+// A descriptor without the flag sends at every poll, also one that waits to receive. Each of ours is for one direction, so
+// that no frame shows it.
+TEST_F(Netmap, EveryDescriptorIsRegisteredNotToSendWhenPolled) {
+  for (const char* uri : {"netmap:nm0", "netmap:nm0-0", "netmap:nm0^", "netmap:nm0*", "netmap:vale0:a", "netmap:x{1"}) {
+    module_.add_nic("nm0");
+    {
+      const auto port = open(uri);
+      const auto flags = module_.flags();
+      EXPECT_FALSE(flags.empty()) << uri;
+      for (const auto one : flags) EXPECT_NE(one & netmap::no_tx_poll, 0U) << uri << " " << std::hex << one;
+    }
+    module_.delete_nic("nm0");
+  }
+}
+
 TEST_F(Netmap, OneFrameInAnEmptyRingLeavesAtFlush) {
   module_.add_nic("nm0");
   auto port = open("netmap:nm0", Direction::tx);

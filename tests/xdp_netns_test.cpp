@@ -1,14 +1,27 @@
 // xdp: on veth pairs: what the engine contract does not ask.
 #include <gtest/gtest.h>
 #include <linux/capability.h>
+#include <linux/if_xdp.h>
+#include <signal.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <iostream>
 #include <optional>
+#include <stdexcept>
+#include <thread>
+#include <vector>
 
+#include "efio/clock.h"
 #include "efio/forward.h"
 #include "efio/port.h"
 #include "tests/contract/rig.h"
@@ -120,6 +133,204 @@ TEST_F(Xdp, ASlowReceiverLosesFramesToItsFullRingAlone) {
   EXPECT_EQ(rx.total_dropped(), flood - 256) << "the kernel lacked a frame to receive into";
   ASSERT_TRUE(far_->send(make_frame(60, 7)));
   EXPECT_EQ(receive_patiently(port->rx(), 1).finish(), 1U);
+}
+
+// What the kernel says of this process's AF_XDP sockets, asked past the library.
+xdp_statistics ask_all_sockets() {
+  xdp_statistics sum{};
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    xdp_statistics one{};
+    socklen_t size = sizeof one;
+    if (::getsockopt(std::stoi(entry.path().filename().string()), SOL_XDP, XDP_STATISTICS, &one, &size) != 0) continue;
+    sum.rx_dropped += one.rx_dropped;
+    sum.rx_ring_full += one.rx_ring_full;
+    sum.rx_invalid_descs += one.rx_invalid_descs;
+    sum.rx_fill_ring_empty_descs += one.rx_fill_ring_empty_descs;
+  }
+  return sum;
+}
+
+// Sends numbered frames as fast as it can; returns how many were offered.
+std::uint64_t flood(TxQueue& queue, std::chrono::steady_clock::duration span) {
+  const auto frame = make_frame(60, 0);
+  std::uint64_t number = 0;
+  for (const auto until = std::chrono::steady_clock::now() + span; std::chrono::steady_clock::now() < until;) {
+    auto batch = queue.claim(32);
+    for (std::size_t i = 0; i < batch.size(); ++i, ++number) {
+      std::ranges::copy(frame, batch.space(i).begin());
+      std::memcpy(batch.space(i).data() + 14, &number, sizeof number);
+      batch[i].length = 60;
+    }
+    batch.commit();
+    queue.flush();
+  }
+  queue.drain(std::chrono::seconds(5));
+  return number;
+}
+
+// Every frame that was sent has been received, or is counted as lost to the full ring: by the numbers in the frames, by
+// the port, and by the kernel.
+void lose_to_a_full_ring(const VethPair& pair, Port& port) {
+  auto sender = pair.b.run([] { return Port::open("xdp:vb?settle=0&ring=512", {.direction = Direction::tx}); });
+  ASSERT_TRUE(sender.has_value()) << sender.error().message();
+  const auto before = pair.a.counters("va");
+  const auto peer_before = pair.b.counters("vb");
+  std::atomic<std::uint64_t> offered = 0;
+  std::atomic<bool> done = false;
+  std::jthread world([&] {
+    offered = flood(sender->tx(), is_long_run() ? std::chrono::minutes(10) : std::chrono::seconds(2));
+    done = true;
+  });
+  std::uint64_t seen = 0, next = 0, missing = 0, backwards = 0;
+  const auto look = [&] {
+    auto batch = port.rx().receive(64);
+    for (const auto& slot : batch) {
+      std::uint64_t number = 0;
+      std::memcpy(&number, slot.bytes().data() + 14, sizeof number);
+      if (number < next) ++backwards;
+      else missing += number - next, next = number + 1;
+    }
+    const auto n = batch.finish();
+    seen += n;
+    return n;
+  };
+  while (!done) {
+    look();
+    for (const auto until = Clock::monotonic() + 400'000; Clock::monotonic() < until;) {}  // 160,000 frames a second at most
+  }
+  world.join();
+  while (look() != 0) {}
+  port.drain();
+  missing += offered - next;
+  const auto rx = port.stats().rx;
+  const auto tx = sender->stats().tx;
+  const auto kernel = ask_all_sockets();
+  const auto came = pair.a.counters("va").rx_packets - before.rx_packets;
+  const auto on_the_wire = pair.b.counters("vb").tx_dropped - peer_before.tx_dropped;  // the peer's NAPI ring was full
+  std::cout << "offered " << offered << ", received " << seen << ", ring_full " << dropped(rx, DropReason::ring_full) << ", refused "
+            << tx.total_dropped() << ", dropped by the sending device " << on_the_wire << "\n";
+  EXPECT_EQ(backwards, 0U);
+  EXPECT_EQ(tx.offered, offered);
+  EXPECT_EQ(rx.received, came);
+  EXPECT_EQ(rx.delivered, seen);
+  EXPECT_GT(dropped(rx, DropReason::ring_full), came / 4) << "the receiver was not slow";
+  EXPECT_EQ(rx.total_dropped(), dropped(rx, DropReason::ring_full)) << "lost for another reason";
+  EXPECT_EQ(came, seen + dropped(rx, DropReason::ring_full));
+  EXPECT_EQ(missing, offered - came + dropped(rx, DropReason::ring_full));
+  EXPECT_EQ(offered - came, on_the_wire);
+  EXPECT_EQ(kernel.rx_ring_full, dropped(rx, DropReason::ring_full));
+  EXPECT_EQ(kernel.rx_fill_ring_empty_descs, 0U) << "the fill ring was empty";
+  EXPECT_EQ(kernel.rx_dropped + kernel.rx_invalid_descs, 0U);
+  expect_balanced(port.stats());
+  expect_balanced(sender->stats());
+}
+
+TEST_F(Xdp, ASlowReceiverUnderFullLoadLosesToItsFullRingAlone) {
+  auto port = open("ring=1024", {.direction = Direction::rx});
+  ASSERT_TRUE(port.has_value()) << port.error().message();
+  lose_to_a_full_ring(*pair_, *port);
+}
+
+// A queue that another process holds, with memory of its own.
+TEST_F(Xdp, AQueueOfAnotherProcessIsBusy) {
+  int ready[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  const Fd reads(ready[0]), writes(ready[1]);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const auto port = open("", {.direction = Direction::tx});
+    const char answer = port.has_value() ? 'y' : 'n';
+    (void)!::write(ready[1], &answer, 1);
+    for (;;) ::pause();
+  }
+  char answer = 0;
+  EXPECT_EQ(::read(ready[0], &answer, 1), 1);
+  EXPECT_EQ(answer, 'y');
+  for (const auto direction : {Direction::tx, Direction::rx}) {
+    const auto start = Clock::monotonic();
+    const auto refused = open("", {.direction = direction});
+    const auto took = Clock::monotonic() - start;
+    EXPECT_FALSE(refused.has_value());
+    if (refused.has_value()) continue;
+    EXPECT_EQ(refused.error().kind, Error::Kind::device);
+    EXPECT_EQ(refused.error().os, EBUSY);
+    EXPECT_NE(refused.error().message().find("queue 0 of va is in use by an AF_XDP socket of another program"), std::string::npos)
+        << refused.error().message();
+    EXPECT_GT(took, 900'000'000U) << "the kernel may take as long to let go of a socket";
+    EXPECT_LT(took, 5'000'000'000U);
+  }
+  EXPECT_EQ(pair_->a.shell("ip link show va").find("xdp"), std::string::npos) << "a program was left";
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  auto port = open("");  // which waits until the kernel has let go of it
+  ASSERT_TRUE(port.has_value()) << port.error().message();
+  expect_round_trip(*port, *far_);
+}
+
+// As `ip link set va xdp off`, by an administrator who does not know of us: the kernel refuses, and nothing changes.
+TEST_F(Xdp, ItsProgramCannotBeTakenOffWhileItRuns) {
+  for (const std::string attach : {"native", "generic"}) {
+    auto port = open("attach=" + attach);
+    ASSERT_TRUE(port.has_value()) << port.error().message();
+    const std::string word = attach == "native" ? "xdpdrv" : "xdpgeneric";
+    EXPECT_THROW(pair_->a.ip("link set va " + word + " off"), std::runtime_error);
+    ASSERT_NO_FATAL_FAILURE(expect_round_trip(*port, *far_));
+    EXPECT_TRUE(port->close().has_value());
+    EXPECT_EQ(pair_->a.shell("ip link show va").find("xdp"), std::string::npos);
+  }
+}
+
+// Four queues, each received and sent on by a thread of its own; the counts of all are exact.
+TEST_F(Xdp, EveryQueueHasItsOwnThread) {
+  pair_->a.ip("link del va");
+  pair_->a.ip("link add va numrxqueues 4 numtxqueues 4 type veth peer name vb numrxqueues 4 numtxqueues 4 netns " + pair_->b.path());
+  pair_->a.ip("link set va up");
+  pair_->b.ip("link set vb up");
+  auto near = open("");
+  ASSERT_TRUE(near.has_value()) << near.error().message();
+  auto far = pair_->b.run([] { return Port::open("xdp:vb?settle=0"); });
+  ASSERT_TRUE(far.has_value()) << far.error().message();
+  constexpr std::uint64_t frames = 20'000;
+  std::array<std::uint64_t, 4> echoed{}, returned{};
+  std::atomic<unsigned> running = 4;
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t q = 0; q < 4; ++q) {
+      threads.emplace_back([&, q] {  // sends each frame back on the queue that it came in on
+        while (running > 0) {
+          auto batch = near->rx(q).receive(32);
+          if (batch.empty()) std::this_thread::yield();
+          echoed[q] += batch.size();
+          while (!batch.empty()) forward(batch, near->tx(q)), near->tx(q).flush();
+        }
+      });
+      threads.emplace_back([&, q] {  // at most 64 under way
+        const auto until = Clock::monotonic() + 20'000'000'000;
+        for (std::uint64_t sent = 0; returned[q] < frames && Clock::monotonic() < until;) {
+          for (; sent < frames && sent - returned[q] < 64; ++sent)
+            if (!far->tx(q).send(make_frame(60, static_cast<unsigned>(q)))) break;
+          far->tx(q).flush();
+          auto batch = far->rx(q).receive(64);
+          if (batch.empty()) std::this_thread::yield();
+          for (const auto& slot : batch) returned[q] += slot.bytes()[14] == static_cast<std::byte>(q) ? 1 : 0;
+          batch.finish();
+        }
+        --running;
+      });
+    }
+  }
+  for (std::size_t q = 0; q < 4; ++q) {
+    EXPECT_EQ(returned[q], frames) << "queue " << q;
+    EXPECT_EQ(echoed[q], frames) << "queue " << q;
+  }
+  near->drain(), far->drain();
+  for (auto* port : {&*near, &*far}) {
+    EXPECT_EQ(port->stats().rx.delivered, 4 * frames);
+    EXPECT_EQ(port->stats().tx.sent, 4 * frames);
+    expect_balanced(port->stats());
+    const auto closed = port->close();
+    EXPECT_TRUE(closed.has_value()) << closed.error().message();
+  }
 }
 
 // Two pairs of devices in namespaces of their own, one block of memory.

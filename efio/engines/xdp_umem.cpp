@@ -42,8 +42,8 @@ struct Registry {
   std::vector<std::weak_ptr<Pool>> pools;
 };
 Registry& registry() {
-  static Registry all;
-  return all;
+  static Registry* all = new Registry;  // ports may outlive static objects
+  return *all;
 }
 
 std::uint64_t network_namespace() {
@@ -180,7 +180,7 @@ Result<XdpSocket> XdpSocket::open(const XdpSocketWish& wish) {
         std::this_thread::sleep_for(busy_pause);
         continue;
       }
-      error.why = "the queue is in use by an AF_XDP socket of another program";
+      error.why = fmt::format("queue {} of {} is in use by an AF_XDP socket of another program", wish.queue, wish.link->name());
       error.hint = "another queue=, or end that program (`ss --xdp -p` shows it)";
       return std::unexpected(std::move(error));
     }

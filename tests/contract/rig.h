@@ -63,6 +63,7 @@ struct RigRow {
   std::unique_ptr<Rig> (*make)();
   std::string_view variant = {};  // of an engine with several rigs
   bool promised = true;           // a machine for development has all that it needs; else its tests are skipped without
+  std::string_view short_run = {};  // the cases that are run where time is short, one word each; empty: all
 };
 std::span<const RigRow> rig_table();
 

@@ -10,12 +10,20 @@
 namespace efio::test {
 
 namespace {
+// Of a rig that differs from another in how its engine is set up: what that touches.
+constexpr std::string_view closely_related =
+    "ForwardsToAPipe WakesForAFrame PollersOfTwoQueuesDoNotWakeEachOther CountersEqualThePeersAfterDrain "
+    "CloseWithLoansOutReturnsEverything ReopenedReceiverSeesNoMarks";
+
 constexpr auto table = std::to_array<RigRow>({
     {"pipe", false, make_pipe_rig},
     {"pcap", false, make_pcap_rig},
     {"packet", true, make_packet_rig},
     {"tap", true, make_tap_rig},
     {"xdp", true, make_xdp_rig},
+    {"xdp", true, make_xdp_generic_rig, "generic", true, closely_related},
+    {"xdp", true, make_xdp_queues_rig, "queues", true, closely_related},
+    {"xdp", true, make_xdp_shared_rig, "shared", true, closely_related},
     {"host", true, make_host_rig},
     {"sim", false, make_sim_rig},
     {"pfring", true, make_pfring_rig},

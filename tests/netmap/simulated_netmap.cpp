@@ -163,6 +163,14 @@ std::size_t SimulatedNetmap::descriptors() {
   return opened_.size();
 }
 
+std::vector<std::uint64_t> SimulatedNetmap::flags() {
+  const Lock lock(mutex_);
+  std::vector<std::uint64_t> all;
+  for (const auto& [fd, opened] : opened_)
+    if (opened->first[0] != opened->last[0] || opened->first[1] != opened->last[1]) all.push_back(opened->flags);
+  return all;
+}
+
 std::uint64_t SimulatedNetmap::syncs(unsigned long request) {
   const Lock lock(mutex_);
   return syncs_[request];

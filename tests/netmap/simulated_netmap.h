@@ -82,6 +82,7 @@ class SimulatedNetmap final : public netmap::System {
   Offences offences();
   std::size_t buffers_in_use(std::uint16_t region);
   std::size_t descriptors();
+  std::vector<std::uint64_t> flags();  // with which those were registered that have rings
   std::uint64_t syncs(unsigned long request);
 
   // poll() of a descriptor, without sleeping.

@@ -39,6 +39,10 @@ bool PlainSocket::send(std::span<const std::byte> frame) {
   return true;
 }
 
+void PlainSocket::set_mark(unsigned mark) {
+  if (::setsockopt(fd_.get(), SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0) throw std::runtime_error("no SO_MARK");
+}
+
 std::optional<std::vector<std::byte>> PlainSocket::receive(std::chrono::milliseconds patience) {
   int error = 0;
   socklen_t length = sizeof error;

@@ -21,6 +21,7 @@ class PlainSocket {
 
   // Waits a bounded time for room. False if the kernel does not take it.
   bool send(std::span<const std::byte> frame);
+  void set_mark(unsigned mark);  // SO_MARK of what is sent from now on; throws
   std::optional<std::vector<std::byte>> receive(std::chrono::milliseconds patience);
 
  private:
