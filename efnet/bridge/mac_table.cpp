@@ -32,20 +32,19 @@ efio::Result<MacTable> MacTable::create(const MacTableOptions& options) {
   return MacTable(KeyedHash(*seed), std::move(*lines), static_cast<std::uint32_t>(options.ageing.count()));
 }
 
-MacTable::Cell MacTable::cell_of(std::uint64_t key, std::uint64_t hash) const noexcept {
+[[gnu::always_inline]] inline MacTable::Cell MacTable::cell_of(std::uint64_t key, std::uint64_t hash) const noexcept {
   for (std::size_t choice = 0; choice < choices; ++choice) {
     Line& line = lines_[line_of(hash, choice)];
-    const Match match = MacTable::match(line, key);
-    if (match.found != 0) [[likely]] {
-      const auto way = static_cast<unsigned>(std::countr_zero(match.found));
+    if (const unsigned found = match(line, key); found != 0) [[likely]] {
+      const auto way = static_cast<unsigned>(std::countr_zero(found));
       return {&line.keys[way], &line.places[way]};
     }
-    if (match.empty != 0) break;  // whoever is in a later line found this one full
+    if (match(line, 0) != 0) break;  // whoever is in a later line found this one full
   }
   return {};
 }
 
-std::uint16_t MacTable::find_one(std::uint64_t key, std::uint64_t hash, std::uint32_t second) const noexcept {
+[[gnu::always_inline]] inline std::uint16_t MacTable::find_one(std::uint64_t key, std::uint64_t hash, std::uint32_t second) const noexcept {
   const Cell cell = cell_of(key, hash);
   if (cell.key == nullptr) return nowhere;
   const std::uint64_t place = load(*cell.place);

@@ -99,19 +99,14 @@ class EFIO_EXPORT MacTable {
     std::array<std::uint64_t, ways> keys;    // 0: never used
     std::array<std::uint64_t, ways> places;  // port, fixed, second
   };
-  // Where in the line an address is, as a bit each, and whether there is an empty cell. All four are compared without a
-  // branch: which of them it is, no processor can foresee.
-  struct Match {
-    unsigned found, empty;
-  };
-  static Match match(const Line& line, std::uint64_t key) noexcept {
-    Match match{0, 0};
-    for (unsigned way = 0; way < ways; ++way) {
-      const std::uint64_t held = __atomic_load_n(&line.keys[way], __ATOMIC_ACQUIRE);
-      match.found |= static_cast<unsigned>(held == key) << way;
-      match.empty |= static_cast<unsigned>(held == 0);
-    }
-    return match;
+  // Which cell of the line has the address, as a bit. All four are compared without a branch: which of them it is, no
+  // processor can foresee.
+  static unsigned match(const Line& line, std::uint64_t key) noexcept {
+    unsigned found = 0;
+#pragma GCC unroll 4
+    for (unsigned way = 0; way < ways; ++way)
+      found |= static_cast<unsigned>(__atomic_load_n(&line.keys[way], __ATOMIC_ACQUIRE) == key) << way;
+    return found;
   }
   static_assert(sizeof(Line) == 64);
 
