@@ -186,6 +186,29 @@ TEST(IppPool, BlocksAreExhaustedExactly) {
   EXPECT_EQ(pool.acquire({.subscriber = 3}, 1s).status, IppStatus::exhausted);
 }
 
+// Half of the ports lent, here one and there many in a row: each of the others comes up as often as chance has it.
+TEST(IppPool, DrawsEvenlyFromASetThatIsHalfFull) {
+  IppPool pool = make({.ranges = {range(1, 1024, 3071)}, .hold_down = 0s});
+  std::mt19937 random(7);
+  for (std::uint16_t port = 1024; port <= 3071; ++port) {
+    const bool lend = port < 2048 ? random() % 2 == 0 : port / 8 % 2 == 0;
+    ASSERT_EQ(lend, lend && pool.take({outside, port, IpProtocol::udp}, 1s));
+  }
+  const std::size_t free = pool.free(IpProtocol::udp, 1s);
+  std::map<std::uint16_t, std::size_t> drawn;
+  for (std::size_t i = 0; i < 200 * free; ++i) {
+    const auto got = pool.acquire({}, 1s);
+    ASSERT_TRUE(got);
+    ++drawn[got.binding.port];
+    ASSERT_TRUE(pool.release(got.binding, 1s).released);
+  }
+  EXPECT_EQ(drawn.size(), free);
+  for (const auto& [port, times] : drawn) {  // the search alone would draw the first of 8 in a row nine times as often
+    EXPECT_GT(times, 80u) << port;
+    EXPECT_LT(times, 400u) << port;
+  }
+}
+
 TEST(IppPool, TakesStaticMappings) {
   IppPool pool = make({.ranges = {range(1, 1000, 1001)}});
   EXPECT_TRUE(pool.take({outside, 1000, IpProtocol::udp}, 1s));

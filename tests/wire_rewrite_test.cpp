@@ -310,7 +310,8 @@ TEST(Rewrite, SctpAndOthersChangeTheirAddressesOnly) {
   }
 }
 
-// The usual frame has a way of its own, which must do what the packet's does: also where the packet is just too unusual.
+// The usual frame has a way of its own, which must do what the packet's does: also where the packet is just too
+// unusual.
 TEST(Rewrite, OfAFrameIsThatOfItsPacket) {
   std::mt19937 random(5);
   const VlanTag tags[] = {VlanTag::make(5), VlanTag::make(6), VlanTag::make(7)};

@@ -140,9 +140,8 @@ std::uint64_t IppPool::epoch(Time now) const noexcept {
   return static_cast<std::uint64_t>(now.count()) / static_cast<std::uint64_t>(length);
 }
 
-void IppPool::refresh(std::uint32_t address, unsigned protocol, std::uint64_t epoch) noexcept {
+void IppPool::free_held(std::uint32_t address, unsigned protocol, std::uint64_t epoch) noexcept {
   Set& ports = set(address, protocol);
-  if (ports.epoch >= epoch) return;
   const std::size_t number = address * std::size_t{protocols_} + protocol;
   // Of the epochs that are over by now; the lists are used in turn, so no more than all of them matter.
   const std::uint64_t steps = std::min<std::uint64_t>(epoch - ports.epoch, held_sets);
@@ -156,15 +155,55 @@ void IppPool::refresh(std::uint32_t address, unsigned protocol, std::uint64_t ep
 // ---- Lending ----
 
 // A place in [low, high] out of the low 16 bits of `number`; its lowest bit is the parity, where none is wished.
-std::uint32_t IppPool::guess(std::uint64_t number, PortParity parity, std::uint32_t low, std::uint32_t high) noexcept {
+[[gnu::always_inline]] inline std::uint32_t IppPool::guess(std::uint64_t number, PortParity parity, std::uint32_t low,
+                                                           std::uint32_t high) noexcept {
   const std::uint32_t half = parity == PortParity::any ? number & 1 : parity == PortParity::odd ? 1 : 0;
   const std::uint32_t size = (high - low + 1) / 2;
   return half * PortSet::half_size + low / 2 + static_cast<std::uint32_t>((number & 0xFFFF) * size >> 16);
 }
 
+// `place` where it is free, else the first free one of four more guesses at its 63 neighbours in [begin, end), out of
+// the upper bits of `number`; `place` where none is. One cache line, and no branch: which one it is cannot be foretold.
+[[gnu::always_inline]] inline std::uint32_t IppPool::guess_near(const PortSet& free, std::uint32_t place,
+                                                                std::uint32_t begin, std::uint32_t end,
+                                                                std::uint64_t number) noexcept {
+  const std::uint32_t base = place & ~63U;
+  std::uint64_t word = free.word(place / 64);
+  if (base < begin) word &= ~std::uint64_t{0} << begin % 64;
+  if (base + 64 > end) word &= ~(~std::uint64_t{0} << end % 64);
+  std::uint32_t found = place % 64;
+  for (unsigned shift = 40; shift >= 22; shift -= 6) {
+    const auto other = static_cast<std::uint32_t>(number >> shift & 63);
+    const auto taken = static_cast<std::uint32_t>(word >> found & 1) - 1;  // all ones, or 0 where `found` is free
+    found = (found & ~taken) | (other & taken);
+  }
+  return base + ((word >> found & 1) != 0 ? found : place % 64);
+}
+
+// The first free place of one parity from `offset` on among `size` that begin at port `low`, and round.
+std::uint32_t IppPool::search(const PortSet& free, unsigned half, std::uint32_t low, std::uint32_t size,
+                              std::uint32_t offset) noexcept {
+  const std::uint32_t begin = half * PortSet::half_size + low / 2;
+  return free.free(half) == 0 ? PortSet::none : free.next_round(begin + offset % size, begin, begin + size);
+}
+
+std::uint32_t IppPool::pick_next(const Set& ports, PortParity parity, std::uint32_t low, std::uint32_t high) noexcept {
+  const std::uint32_t size = (high - low + 1) / 2;
+  const std::uint32_t from = ports.cursor >= low && ports.cursor <= high ? ports.cursor : low;
+  const std::uint32_t offset = (from - low) / 2;
+  const unsigned odd = from & 1;
+  const std::uint32_t same = search(ports.free, odd, low, size, offset);
+  const std::uint32_t other = search(ports.free, odd ^ 1, low, size, offset + odd);
+  if (same == PortSet::none || other == PortSet::none) return same == PortSet::none ? other : same;
+  if (parity != PortParity::any) return (parity == PortParity::odd) == (odd == 1) ? same : other;
+  const auto distance = [&](std::uint32_t place) { return (PortSet::port(place) - from) & 0xFFFF; };
+  return distance(same) <= distance(other) ? same : other;
+}
+
 // A free place of [first_port, last_port], whose ends are an even and an odd port; none where there is none.
-std::uint32_t IppPool::pick(Set& ports, const IppRequest& request, std::uint32_t first_port, std::uint32_t last_port,
-                            std::uint64_t number) noexcept {
+[[gnu::always_inline]] inline std::uint32_t IppPool::pick(const Set& ports, const IppRequest& request,
+                                                          std::uint32_t first_port, std::uint32_t last_port,
+                                                          std::uint64_t number) noexcept {
   const std::uint32_t low = std::max<std::uint32_t>(first_port, ports.low & ~1U);
   const std::uint32_t high = std::min<std::uint32_t>(last_port, ports.high | 1U);
   if (ports.free.free() == 0 || low > high) return PortSet::none;
@@ -172,48 +211,35 @@ std::uint32_t IppPool::pick(Set& ports, const IppRequest& request, std::uint32_t
     const std::uint32_t wished = PortSet::place(request.port);
     if (ports.free.is_free(wished)) return wished;
   }
-  const std::uint32_t size = (high - low + 1) / 2;  // of one parity
-  const auto search = [&](unsigned half, std::uint32_t offset) {
-    const std::uint32_t begin = half * PortSet::half_size + low / 2;
-    return ports.free.free(half) == 0 ? PortSet::none
-                                      : ports.free.next_round(begin + offset % size, begin, begin + size);
-  };
-
-  if (options_.sequential) {
-    const std::uint32_t from = ports.cursor >= low && ports.cursor <= high ? ports.cursor : low;
-    const std::uint32_t offset = (from - low) / 2;
-    const unsigned odd = from & 1;
-    const std::uint32_t same = search(odd, offset);
-    const std::uint32_t other = search(odd ^ 1, offset + odd);
-    if (same == PortSet::none || other == PortSet::none) return same == PortSet::none ? other : same;
-    if (request.parity != PortParity::any) return (request.parity == PortParity::odd) == (odd == 1) ? same : other;
-    const auto distance = [&](std::uint32_t place) { return (PortSet::port(place) - from) & 0xFFFF; };
-    return distance(same) <= distance(other) ? same : other;
-  }
+  if (options_.sequential) return pick_next(ports, request.parity, low, high);
 
   // A few guesses first: the search alone would favour ports that come after a gap. In a set that is nearly full they
   // are in vain.
-  std::uint32_t place = guess(number, request.parity, low, high);
+  const std::uint32_t size = (high - low + 1) / 2;  // of one parity
+  const std::uint32_t place = guess(number, request.parity, low, high);
   const unsigned half = place / PortSet::half_size;
-  const unsigned guesses = ports.free.free(half) >= size / 8 ? 4 : 1;
-  for (unsigned i = 0; i < guesses; ++i) {
-    if (ports.free.is_free(place)) return place;
-    number = std::rotr(number, 16);
-    if (i + 1 < guesses) place = guess(number, half != 0 ? PortParity::odd : PortParity::even, low, high);
-  }
-  const std::uint32_t offset = place - half * PortSet::half_size - low / 2;
-  const std::uint32_t found = search(half, offset);
-  return found != PortSet::none ? found : search(half ^ 1, offset);
+  const std::uint32_t begin = half * PortSet::half_size + low / 2;
+  const bool roomy = ports.free.free(half) >= size / 8;
+  const std::uint32_t near = roomy ? guess_near(ports.free, place, begin, begin + size, number) : place;
+  if (ports.free.is_free(near)) return near;
+  const std::uint32_t found = search(ports.free, half, low, size, place - begin);
+  return found != PortSet::none ? found : search(ports.free, half ^ 1, low, size, place - begin);
 }
 
-IppAcquired IppPool::lend(std::uint32_t address, unsigned protocol, std::uint32_t place) noexcept {
+// Into `result`, field by field: put together in a register, it would be read from memory before it has got there.
+[[gnu::always_inline]] inline void IppPool::lend(std::uint32_t address, unsigned protocol, std::uint32_t place,
+                                                 IppAcquired& result) noexcept {
   Set& ports = set(address, protocol);
   ports.free.remove(place);
   ports.taken[place / 64] |= std::uint64_t{1} << place % 64;
   ++ports.lent;
   const std::uint16_t port = PortSet::port(place);
   ports.cursor = std::uint32_t{port} + 1;
-  return {IppStatus::acquired, {address_of(address), port, options_.protocols[protocol]}, false};
+  result.status = IppStatus::acquired;
+  result.binding.address = address_of(address);
+  result.binding.port = port;
+  result.binding.protocol = options_.protocols[protocol];
+  result.opened_block = false;
 }
 
 void IppPool::acquire(std::span<const IppRequest> requests, Time now, std::span<IppAcquired> results) noexcept {
@@ -222,13 +248,18 @@ void IppPool::acquire(std::span<const IppRequest> requests, Time now, std::span<
   const std::uint64_t at = epoch(now);
   for (std::size_t done = 0; done < count; done += chunk) {
     const std::size_t these = std::min(chunk, count - done);
-    std::array<std::uint64_t, chunk> preferred;
+    std::array<std::uint64_t, chunk> hashes;
+    std::array<std::uint32_t, chunk> preferred;
     std::array<std::uint64_t, chunk> numbers;
-    for (std::size_t i = 0; i < these; ++i) preferred[i] = requests[done + i].subscriber;
-    hash_.batch<1>(preferred.data(), these, preferred.data());
+    for (std::size_t i = 0; i < these; ++i) hashes[i] = requests[done + i].subscriber;
+    hash_.batch<1>(hashes.data(), these, hashes.data());
     // The lines that are wanted first: of a set's summary, then of a port in it.
     for (std::size_t i = 0; i < these; ++i) {
-      preferred[i] = (preferred[i] >> 32) * address_count_ >> 32;
+      preferred[i] = static_cast<std::uint32_t>((hashes[i] >> 32) * address_count_ >> 32);
+      if (blocks_per_address_ != 0) {
+        subscriber_index_.prefetch(subscriber_index_.place(hashes[i]));
+        continue;
+      }
       const Set& ports = sets_[preferred[i] * protocols_ + protocol_or_0(requests[done + i].protocol)];
       __builtin_prefetch(&ports);
       ports.free.prefetch();
@@ -243,17 +274,25 @@ void IppPool::acquire(std::span<const IppRequest> requests, Time now, std::span<
       ports.free.prefetch(place);
       __builtin_prefetch(&ports.taken[place / 64], 1);
     }
-    for (std::size_t i = 0; i < these; ++i)
-      results[done + i] = acquire_one(requests[done + i], static_cast<std::uint32_t>(preferred[i]), at, numbers[i]);
+    if (blocks_per_address_ != 0) {
+      prefetch_blocks({requests.data() + done, these}, hashes);
+      for (std::size_t i = 0; i < these; ++i)
+        acquire_from_blocks(requests[done + i], hashes[i], preferred[i], at, results[done + i]);
+    } else {
+      for (std::size_t i = 0; i < these; ++i)
+        acquire_one(requests[done + i], preferred[i], at, numbers[i], results[done + i]);
+    }
   }
 }
 
-IppAcquired IppPool::acquire_one(const IppRequest& request, std::uint32_t preferred, std::uint64_t epoch,
-                                 std::uint64_t number) noexcept {
+void IppPool::acquire_one(const IppRequest& request, std::uint32_t preferred, std::uint64_t epoch, std::uint64_t number,
+                          IppAcquired& result) noexcept {
   const int index = protocol_index(request.protocol);
-  if (index < 0) return {IppStatus::unknown, {}, false};
+  if (index < 0) {
+    result = {IppStatus::unknown, {}, false};
+    return;
+  }
   const auto protocol = static_cast<unsigned>(index);
-  if (blocks_per_address_ != 0) return acquire_from_blocks(request, protocol, preferred, epoch);
   const std::span open(&open_[protocol * open_words_], open_words_);
   if (open_epoch_[protocol] != epoch + 1) {
     open_epoch_[protocol] = epoch + 1;
@@ -261,11 +300,14 @@ IppAcquired IppPool::acquire_one(const IppRequest& request, std::uint32_t prefer
     if (address_count_ % 64 != 0) open.back() = (std::uint64_t{1} << address_count_ % 64) - 1;
   }
   for (std::uint32_t address = preferred;;) {
-    address = next_open(protocol, address);
-    if (address == none) return {};
+    if ((open[address / 64] >> address % 64 & 1) == 0) address = next_open(protocol, address);
+    if (address == none) {
+      result = {};
+      return;
+    }
     refresh(address, protocol, epoch);
     const std::uint32_t place = pick(set(address, protocol), request, 0, 65'535, number);
-    if (place != PortSet::none) return lend(address, protocol, place);
+    if (place != PortSet::none) return lend(address, protocol, place, result);
     open[address / 64] &= ~(std::uint64_t{1} << address % 64);
   }
 }
@@ -290,32 +332,14 @@ bool IppPool::take(const IppBinding& binding, Time now) noexcept {
   refresh(address, protocol, epoch(now));
   const std::uint32_t place = PortSet::place(binding.port);
   if (!set(address, protocol).free.is_free(place)) return false;
-  lend(address, protocol, place);
+  IppAcquired lent;
+  lend(address, protocol, place, lent);
   if (blocks_per_address_ != 0) ++blocks_[address * blocks_per_address_ + binding.port / options_.block_size].lent;
   return true;
 }
 
-void IppPool::release(std::span<const IppBinding> bindings, Time now, std::span<IppReleased> results) noexcept {
-  constexpr std::size_t chunk = 32;
-  const std::size_t count = std::min(bindings.size(), results.size());
-  const std::uint64_t at = epoch(now);
-  for (std::size_t done = 0; done < count; done += chunk) {
-    const std::size_t these = std::min(chunk, count - done);
-    std::array<std::uint32_t, chunk> addresses;
-    for (std::size_t i = 0; i < these; ++i) {
-      const IppBinding& binding = bindings[done + i];
-      addresses[i] = number_of(binding.address);
-      if (addresses[i] == none) continue;
-      const Set& ports = set(addresses[i], protocol_or_0(binding.protocol));
-      const std::uint32_t place = PortSet::place(binding.port);
-      __builtin_prefetch(&ports.taken[place / 64], 1);
-      if (held_.size() == 0) ports.free.prefetch(place);
-    }
-    for (std::size_t i = 0; i < these; ++i) results[done + i] = release_one(bindings[done + i], addresses[i], at);
-  }
-}
-
-IppReleased IppPool::release_one(const IppBinding& binding, std::uint32_t address, std::uint64_t at) noexcept {
+[[gnu::always_inline]] inline IppReleased IppPool::release_one(const IppBinding& binding, std::uint32_t address,
+                                                               std::uint64_t at) noexcept {
   const int index = protocol_index(binding.protocol);
   if (index < 0 || address == none) return {};
   const auto protocol = static_cast<unsigned>(index);
@@ -342,75 +366,126 @@ IppReleased IppPool::release_one(const IppBinding& binding, std::uint32_t addres
   return result;
 }
 
+void IppPool::release(std::span<const IppBinding> bindings, Time now, std::span<IppReleased> results) noexcept {
+  constexpr std::size_t chunk = 32;
+  const std::size_t count = std::min(bindings.size(), results.size());
+  const std::uint64_t at = epoch(now);
+  for (std::size_t done = 0; done < count; done += chunk) {
+    const std::size_t these = std::min(chunk, count - done);
+    std::array<std::uint32_t, chunk> addresses;
+    for (std::size_t i = 0; i < these; ++i) {
+      const IppBinding& binding = bindings[done + i];
+      addresses[i] = number_of(binding.address);
+      if (addresses[i] == none) continue;
+      const Set& ports = set(addresses[i], protocol_or_0(binding.protocol));
+      const std::uint32_t place = PortSet::place(binding.port);
+      __builtin_prefetch(&ports.taken[place / 64], 1);
+      if (held_.size() == 0) ports.free.prefetch(place);
+    }
+    for (std::size_t i = 0; i < these; ++i) results[done + i] = release_one(bindings[done + i], addresses[i], at);
+  }
+}
+
 // ---- Blocks ----
 
-std::uint32_t IppPool::subscriber(std::uint64_t key) const noexcept {
-  const std::array<std::uint64_t, 1> words{key};
-  return subscriber_index_.find(subscriber_index_.place(hash_(words)),
+std::uint32_t IppPool::subscriber(std::uint64_t key, std::uint64_t hash) const noexcept {
+  return subscriber_index_.find(subscriber_index_.place(hash),
                                 [&](std::uint32_t number) { return subscribers_[number].key == key; });
 }
 
-std::uint32_t IppPool::enter(std::uint64_t key) noexcept {
+// What acquire_from_blocks() will touch, as far as it can be told before the requests that come first: each of the
+// three lines is named in the one before.
+void IppPool::prefetch_blocks(std::span<const IppRequest> requests, std::span<const std::uint64_t> hashes) noexcept {
+  std::array<std::uint32_t, 32> numbers;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    numbers[i] = subscriber_index_.first_candidate(subscriber_index_.place(hashes[i]));
+    if (numbers[i] != none) __builtin_prefetch(&subscribers_[numbers[i]]);
+  }
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    if (numbers[i] == none) continue;
+    numbers[i] = subscribers_[numbers[i]].first;
+    if (numbers[i] != none) __builtin_prefetch(&blocks_[numbers[i]], 1);
+  }
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    if (numbers[i] == none) continue;
+    const std::uint32_t address = numbers[i] / blocks_per_address_;
+    const Set& ports = set(address, protocol_or_0(requests[i].protocol));
+    const std::uint32_t first = numbers[i] % blocks_per_address_ * options_.block_size / 2;
+    __builtin_prefetch(&ports);
+    ports.free.prefetch();
+    for (std::uint32_t half = 0; half < 2; ++half) {
+      const std::uint32_t place = half * PortSet::half_size + first;
+      ports.free.prefetch(place);
+      __builtin_prefetch(&ports.taken[place / 64], 1);
+    }
+  }
+}
+
+std::uint32_t IppPool::enter(std::uint64_t key, std::uint64_t hash) noexcept {
   const std::uint32_t number = free_subscriber_;
-  const std::array<std::uint64_t, 1> words{key};
-  if (number == none || !subscriber_index_.insert(subscriber_index_.place(hash_(words)), number)) return none;
+  if (number == none || !subscriber_index_.insert(subscriber_index_.place(hash), number)) return none;
   free_subscriber_ = subscribers_[number].next_free;
   subscribers_[number] = {key, none, 0, none};
   return number;
 }
 
 void IppPool::leave(std::uint32_t number) noexcept {
-  const std::array<std::uint64_t, 1> words{subscribers_[number].key};
-  subscriber_index_.erase(subscriber_index_.place(hash_(words)), number);
+  subscriber_index_.erase(subscriber_index_.place(hash_(std::array{subscribers_[number].key})), number);
   subscribers_[number].next_free = free_subscriber_;
   free_subscriber_ = number;
 }
 
-IppAcquired IppPool::try_block(std::uint32_t block, const IppRequest& request, unsigned protocol,
-                               std::uint64_t epoch) noexcept {
+bool IppPool::try_block(std::uint32_t block, const IppRequest& request, unsigned protocol, std::uint64_t epoch,
+                        IppAcquired& result) noexcept {
   const std::uint32_t address = block / blocks_per_address_;
   refresh(address, protocol, epoch);
   const std::uint32_t first = block % blocks_per_address_ * options_.block_size;
   const std::uint32_t place =
       pick(set(address, protocol), request, first, first + options_.block_size - 1, options_.sequential ? 0 : random());
-  if (place == PortSet::none) return {};
+  if (place == PortSet::none) return false;
   ++blocks_[block].lent;
-  return lend(address, protocol, place);
+  lend(address, protocol, place, result);
+  return true;
 }
 
-IppAcquired IppPool::acquire_from_blocks(const IppRequest& request, unsigned protocol, std::uint32_t preferred,
-                                         std::uint64_t epoch) noexcept {
-  std::uint32_t number = subscriber(request.subscriber);
+void IppPool::acquire_from_blocks(const IppRequest& request, std::uint64_t hash, std::uint32_t preferred,
+                                  std::uint64_t epoch, IppAcquired& result) noexcept {
+  const int index = protocol_index(request.protocol);
+  result = {index < 0 ? IppStatus::unknown : IppStatus::exhausted, {}, false};
+  if (index < 0) return;
+  const auto protocol = static_cast<unsigned>(index);
+  std::uint32_t number = subscriber(request.subscriber, hash);
   if (number != none) {
     for (std::uint32_t block = subscribers_[number].first; block != none; block = blocks_[block].next)
-      if (const IppAcquired found = try_block(block, request, protocol, epoch)) return found;
-    if (subscribers_[number].blocks >= options_.blocks_each) return {IppStatus::limited, {}, false};
+      if (try_block(block, request, protocol, epoch, result)) return;
+    if (subscribers_[number].blocks >= options_.blocks_each) {
+      result.status = IppStatus::limited;
+      return;
+    }
     preferred = subscribers_[number].first / blocks_per_address_;
   }
   // A new block: of the same address if that has one, at random within an address. Blocks whose ports all rest, or are
   // none of the pool's, are passed over.
   const bool fresh = number == none;
-  if (fresh) number = enter(request.subscriber);
-  if (number == none) return {};
+  if (fresh) number = enter(request.subscriber, hash);
+  if (number == none) return;
   for (std::uint32_t turn = 0, address = preferred; turn < address_count_; ++turn) {
     const auto start = static_cast<std::uint32_t>((random() >> 32) * blocks_per_address_ >> 32);
     for (std::uint32_t i = 0; i < blocks_per_address_; ++i) {
       const std::uint32_t block = address * blocks_per_address_ + (start + i) % blocks_per_address_;
       if (blocks_[block].owner != none || blocks_[block].lent != 0) continue;
-      IppAcquired found = try_block(block, request, protocol, epoch);
-      if (!found) continue;
+      if (!try_block(block, request, protocol, epoch, result)) continue;
       Subscriber& owner = subscribers_[number];
       blocks_[block].owner = number;
       blocks_[block].next = owner.first;
       owner.first = block;
       ++owner.blocks;
-      found.opened_block = true;
-      return found;
+      result.opened_block = true;
+      return;
     }
     address = address + 1 == address_count_ ? 0 : address + 1;
   }
   if (fresh) leave(number);
-  return {};
 }
 
 bool IppPool::close_block_if_empty(std::uint32_t block) noexcept {
@@ -450,7 +525,7 @@ std::size_t IppPool::free(IpProtocol protocol, Time now) noexcept {
 std::vector<IppPool::Block> IppPool::blocks_of(std::uint64_t key) const {
   std::vector<Block> all;
   if (blocks_per_address_ == 0) return all;
-  const std::uint32_t number = subscriber(key);
+  const std::uint32_t number = subscriber(key, hash_(std::array{key}));
   if (number == none) return all;
   for (std::uint32_t block = subscribers_[number].first; block != none; block = blocks_[block].next) {
     const std::uint32_t first = block % blocks_per_address_ * options_.block_size;

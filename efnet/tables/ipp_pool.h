@@ -32,7 +32,8 @@ struct IppOptions {
   std::vector<IppRange> ranges;  // at most 2^20 addresses in all
   // Each has port numbers (ICMP: identifiers) of its own.
   std::vector<IpProtocol> protocols{IpProtocol::udp, IpProtocol::tcp, IpProtocol::icmp};
-  // Random: one that nobody can guess; among the last few free ones, the next after such a one (RFC 6056, 3.3.1).
+  // Random: one that nobody can guess, in a place drawn from all, or one of its 63 neighbours where that is lent; among
+  // the last few free ones, the next after such a one (RFC 6056, 3.3.1).
   // Sequential: the next after the latest.
   bool sequential = false;
   // How long a port rests after it was given back, at least, and up to a quarter more (RFC 6888, REQ-8: 120 s).
@@ -169,21 +170,30 @@ class IppPool {
   Ipv4Address address_of(std::uint32_t number) const noexcept;
   Set& set(std::uint32_t address, unsigned protocol) noexcept { return sets_[address * protocols_ + protocol]; }
   std::uint64_t epoch(Time now) const noexcept;
-  void refresh(std::uint32_t address, unsigned protocol, std::uint64_t epoch) noexcept;
+  void refresh(std::uint32_t address, unsigned protocol, std::uint64_t epoch) noexcept {
+    if (set(address, protocol).epoch < epoch) free_held(address, protocol, epoch);
+  }
+  void free_held(std::uint32_t address, unsigned protocol, std::uint64_t epoch) noexcept;
   std::uint64_t random() noexcept;
   static std::uint32_t guess(std::uint64_t number, PortParity parity, std::uint32_t low, std::uint32_t high) noexcept;
-  std::uint32_t pick(Set& set, const IppRequest& request, std::uint32_t first_port, std::uint32_t last_port,
+  static std::uint32_t guess_near(const PortSet& free, std::uint32_t place, std::uint32_t begin, std::uint32_t end,
+                                  std::uint64_t number) noexcept;
+  static std::uint32_t search(const PortSet& free, unsigned half, std::uint32_t low, std::uint32_t size,
+                              std::uint32_t offset) noexcept;
+  static std::uint32_t pick_next(const Set& set, PortParity parity, std::uint32_t low, std::uint32_t high) noexcept;
+  std::uint32_t pick(const Set& set, const IppRequest& request, std::uint32_t first_port, std::uint32_t last_port,
                      std::uint64_t number) noexcept;
-  IppAcquired lend(std::uint32_t address, unsigned protocol, std::uint32_t place) noexcept;
-  IppAcquired acquire_one(const IppRequest& request, std::uint32_t preferred, std::uint64_t epoch,
-                          std::uint64_t number) noexcept;
+  void lend(std::uint32_t address, unsigned protocol, std::uint32_t place, IppAcquired& result) noexcept;
+  void acquire_one(const IppRequest& request, std::uint32_t preferred, std::uint64_t epoch, std::uint64_t number,
+                   IppAcquired& result) noexcept;
   IppReleased release_one(const IppBinding& binding, std::uint32_t address, std::uint64_t epoch) noexcept;
-  IppAcquired acquire_from_blocks(const IppRequest& request, unsigned protocol, std::uint32_t preferred,
-                                  std::uint64_t epoch) noexcept;
-  IppAcquired try_block(std::uint32_t block, const IppRequest& request, unsigned protocol,
-                        std::uint64_t epoch) noexcept;
-  std::uint32_t subscriber(std::uint64_t key) const noexcept;
-  std::uint32_t enter(std::uint64_t key) noexcept;
+  void acquire_from_blocks(const IppRequest& request, std::uint64_t hash, std::uint32_t preferred, std::uint64_t epoch,
+                           IppAcquired& result) noexcept;
+  bool try_block(std::uint32_t block, const IppRequest& request, unsigned protocol, std::uint64_t epoch,
+                 IppAcquired& result) noexcept;
+  void prefetch_blocks(std::span<const IppRequest> requests, std::span<const std::uint64_t> hashes) noexcept;
+  std::uint32_t subscriber(std::uint64_t key, std::uint64_t hash) const noexcept;
+  std::uint32_t enter(std::uint64_t key, std::uint64_t hash) noexcept;
   void leave(std::uint32_t number) noexcept;
   bool close_block_if_empty(std::uint32_t block) noexcept;
 

@@ -24,6 +24,8 @@ class PortSet {
   std::uint32_t free(unsigned half) const noexcept { return count_[half]; }
   std::uint32_t free() const noexcept { return count_[0] + count_[1]; }
   bool is_free(std::uint32_t place) const noexcept { return (words_[place / 64] >> place % 64 & 1) != 0; }
+  // Of 64 places from 64 * index on, a bit each.
+  std::uint64_t word(std::uint32_t index) const noexcept { return words_[index]; }
   void prefetch() const noexcept {
     __builtin_prefetch(&top_);
     __builtin_prefetch(summary_.data());
