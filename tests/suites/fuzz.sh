@@ -1,7 +1,7 @@
-# Every fuzz target for EFIO_FUZZ_SECONDS (3). Finds stay in build/fuzz/finds/NAME/.
+# Every fuzz target for EFIO_FUZZ_SECONDS (2). Finds stay in build/fuzz/finds/NAME/.
 set -euo pipefail
 cd "$EFIO_SOURCE_DIR"
-seconds=${EFIO_FUZZ_SECONDS:-3}
+seconds=${EFIO_FUZZ_SECONDS:-2}
 cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz
 ran=0
