@@ -111,7 +111,8 @@ void NeighbourTable<Address>::lookup(std::span<const Key> keys, Time now, std::s
       if (record.state == NeighbourState::stale) [[unlikely]]
         ask(number, NeighbourState::probe, at);
       record.used = static_cast<std::uint32_t>(at);
-      found[done + i] = {record.mac, record.state};
+      found[done + i].mac = record.mac;
+      found[done + i].state = record.state;
     }
   }
 }
