@@ -113,7 +113,7 @@ def the_file_decides(a, b):
     assert port.take("none") == "ok" and port.take("all") == "ok"  # all of what is allowed
     # Another program has another queue, and not this one.
     allow({"group": OTHER, "device": a.device}, {"user": NOBODY, "device": a.device, "memory": "1Mi"})
-    assert "the queue is in use" in refused(a, "&queue=1", OTHER)
+    assert "is in use by an AF_XDP socket" in refused(a, "&queue=1", OTHER)
     second = receiver(a, "&queue=0", OTHER)
     error = refused(a, "&queue=0&frames=4096")
     assert f"user {NOBODY} may have {1 << 20} bytes of frames locked" in error, error
