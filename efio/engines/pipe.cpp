@@ -29,11 +29,14 @@ constexpr std::size_t most_queues = 64;
 // Without membarrier a wake-up can be missed; sleep no longer than this then.
 constexpr std::uint64_t longest_blind_sleep_ns = 1'000'000;
 
+// Processors fetch lines in pairs: what the two sides write lies in different pairs.
+constexpr std::size_t apart = 128;
+
 struct PipeRing {
-  alignas(64) std::atomic<std::uint32_t> tail{0};
+  alignas(apart) std::atomic<std::uint32_t> tail{0};
   std::atomic<std::uint32_t> fragmented{0};  // a frame of several slots has passed
-  alignas(64) std::atomic<std::uint32_t> head{0};
-  alignas(64) std::atomic<std::uint32_t> reader_waits{0};
+  alignas(apart) std::atomic<std::uint32_t> head{0};
+  alignas(apart) std::atomic<std::uint32_t> reader_waits{0};
   std::atomic<std::uint32_t> writer_waits{0};
   OwnedRing slots;
   Fd readable, writable;

@@ -31,10 +31,6 @@ constexpr std::size_t group = 8;
 [[gnu::always_inline]] inline __m128i load(const void* at) noexcept {
   return _mm_loadu_si128(static_cast<const __m128i*>(at));
 }
-[[gnu::always_inline]] inline void store(void* at, __m128i value) noexcept {
-  _mm_storeu_si128(static_cast<__m128i*>(at), value);
-}
-
 EFIO_AVX512 [[gnu::always_inline]] inline __m512i everywhere(std::uint64_t word) noexcept {
   return _mm512_set1_epi64(static_cast<long long>(word));
 }
@@ -67,13 +63,22 @@ EFIO_AVX512 [[gnu::always_inline]] inline __m512i records(const FlowFields* flow
   return _mm512_inserti32x4(all, load(flows + chosen[6]), 3);
 }
 
-// The four lanes of 16 bytes to `at` bytes into four frames, every other one.
-EFIO_AVX512 [[gnu::always_inline]] inline void scatter(std::byte* const* frames, std::size_t at,
-                                                       __m512i lanes) noexcept {
-  store(frames[0] + at, _mm512_castsi512_si128(lanes));
-  store(frames[2] + at, _mm512_extracti32x4_epi32(lanes, 1));
-  store(frames[4] + at, _mm512_extracti32x4_epi32(lanes, 2));
-  store(frames[6] + at, _mm512_extracti32x4_epi32(lanes, 3));
+EFIO_AVX512 [[gnu::always_inline]] inline void put(Slot& slot, __m512i line) noexcept {
+  slot.length = smallest_frame;
+  _mm512_storeu_si512(frame_of(slot), line);
+}
+
+// Four frames, every other one, from their words two by two in lanes of 16 bytes. A line is stored at once: stores wait
+// in their order for one that is still on its way from another processor, and only so many can wait.
+EFIO_AVX512 [[gnu::always_inline]] inline void write(Slot* slots, __m512i words01, __m512i words23, __m512i words45,
+                                                     __m512i words67) noexcept {
+  const __m512i low = _mm512_shuffle_i32x4(words01, words23, 0x44), high = _mm512_shuffle_i32x4(words01, words23, 0xEE);
+  const __m512i low_end = _mm512_shuffle_i32x4(words45, words67, 0x44);
+  const __m512i high_end = _mm512_shuffle_i32x4(words45, words67, 0xEE);
+  put(slots[0], _mm512_shuffle_i32x4(low, low_end, 0x88));
+  put(slots[2], _mm512_shuffle_i32x4(low, low_end, 0xDD));
+  put(slots[4], _mm512_shuffle_i32x4(high, high_end, 0x88));
+  put(slots[6], _mm512_shuffle_i32x4(high, high_end, 0xDD));
 }
 
 }  // namespace
@@ -89,7 +94,7 @@ EFIO_AVX512 void fill_short_frames_avx512(const ShortTemplate& frame, Slot* slot
                                           const std::uint32_t* chosen, const std::uint64_t* names,
                                           std::size_t n) noexcept {
   const std::array<std::uint64_t, 8>& words = frame.words;
-  const __m128i words01 = load(words.data());
+  const __m512i words01 = _mm512_broadcast_i32x4(load(words.data()));
   const __m512i word2 = everywhere(words[2]), word3 = everywhere(words[3]), word4 = everywhere(words[4]);
   const __m512i word5 = everywhere(words[5]), word6 = everywhere(words[6]), word7 = everywhere(words[7]);
   const __m512i ip_sum = everywhere(frame.ip_sum), transport_sum = everywhere(frame.transport_sum);
@@ -115,18 +120,10 @@ EFIO_AVX512 void fill_short_frames_avx512(const ShortTemplate& frame, Slot* slot
     const __m512i words5 = join(word5, udp, _mm512_slli_epi64(name, 32));
     const __m512i words6 = _mm512_or_si512(word6, _mm512_srli_epi64(name, 32));
 
-    std::byte* frames[group];
-    for (std::size_t k = 0; k < group; ++k) {
-      frames[k] = frame_of(slots[i + k]);
-      slots[i + k].length = smallest_frame;
-      store(frames[k], words01);
-    }
-    scatter(frames, 16, _mm512_unpacklo_epi64(word2, words3));
-    scatter(frames + 1, 16, _mm512_unpackhi_epi64(word2, words3));
-    scatter(frames, 32, _mm512_unpacklo_epi64(words4, words5));
-    scatter(frames + 1, 32, _mm512_unpackhi_epi64(words4, words5));
-    scatter(frames, 48, _mm512_unpacklo_epi64(words6, word7));
-    scatter(frames + 1, 48, _mm512_unpackhi_epi64(words6, word7));
+    write(slots + i, words01, _mm512_unpacklo_epi64(word2, words3), _mm512_unpacklo_epi64(words4, words5),
+          _mm512_unpacklo_epi64(words6, word7));
+    write(slots + i + 1, words01, _mm512_unpackhi_epi64(word2, words3), _mm512_unpackhi_epi64(words4, words5),
+          _mm512_unpackhi_epi64(words6, word7));
   }
   fill_short_frames(frame, slots + i, flows, chosen + i, names + i, n - i);
 }
