@@ -43,15 +43,20 @@ TEST_P(NatProtocols, AnswerComesBackToTheInsideEnd) {
   nat.expect_sums();
 }
 
+// A SYN that is not let in waits for its answer; other packets are dropped at once.
+NatVerdict refused(IpProtocol protocol, NatVerdict verdict) {
+  return protocol == IpProtocol::tcp ? NatVerdict::syn_held : verdict;
+}
+
 TEST_P(NatProtocols, FilteringAsChosen) {
+  const NatVerdict not_permitted = refused(GetParam(), NatVerdict::not_permitted);
   struct Case {
     NatFiltering filtering;
     NatVerdict from_other_port, from_stranger;
   };
-  for (const Case& expected :
-       {Case{NatFiltering::endpoint_independent, NatVerdict::translated, NatVerdict::translated},
-        Case{NatFiltering::address_dependent, NatVerdict::translated, NatVerdict::not_permitted},
-        Case{NatFiltering::address_and_port_dependent, NatVerdict::not_permitted, NatVerdict::not_permitted}}) {
+  for (const Case& expected : {Case{NatFiltering::endpoint_independent, NatVerdict::translated, NatVerdict::translated},
+                               Case{NatFiltering::address_dependent, NatVerdict::translated, not_permitted},
+                               Case{NatFiltering::address_and_port_dependent, not_permitted, not_permitted}}) {
     auto with = options();
     with.filtering = expected.filtering;
     Nat nat(with);
@@ -59,7 +64,7 @@ TEST_P(NatProtocols, FilteringAsChosen) {
     EXPECT_EQ(nat.received(GetParam(), {server, 54}, seen), expected.from_other_port);
     EXPECT_EQ(nat.received(GetParam(), {other_server, 53}, seen), expected.from_stranger);
     EXPECT_EQ(nat.received(GetParam(), {server, 53}, {pool_address, std::uint16_t(seen.port ^ 1)}),
-              NatVerdict::no_mapping);
+              refused(GetParam(), NatVerdict::no_mapping));
   }
 }
 
@@ -71,7 +76,7 @@ TEST_P(NatProtocols, PermissionEndsWithTheLastSession) {
   nat.advance(200s);
   EXPECT_EQ(nat.sent(GetParam(), {host, 5000}, {other_server, 53}), seen);
   nat.advance(150s);
-  EXPECT_EQ(nat.received(GetParam(), {server, 54}, seen), NatVerdict::not_permitted);
+  EXPECT_EQ(nat.received(GetParam(), {server, 54}, seen), refused(GetParam(), NatVerdict::not_permitted));
   EXPECT_EQ(nat.received(GetParam(), {other_server, 54}, seen), NatVerdict::translated);
 }
 
@@ -328,6 +333,201 @@ TEST(Nat, TcpBeginsWithSynOnly) {
     EXPECT_EQ(nat.outward(frame), NatVerdict::no_session);
   }
   EXPECT_EQ(nat->counters().mappings_made, 0U);
+}
+
+TEST(Nat, UnsolicitedSynIsAnsweredAfterSixSeconds) {
+  Nat nat;
+  const Bytes original = tcp({server, 80}, {pool_address, 4000}, syn);
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    Bytes frame = original;
+    EXPECT_EQ(nat.inward(frame), NatVerdict::syn_held);
+    nat.advance(1s);
+  }
+  nat.advance(2900ms);
+  EXPECT_TRUE(nat.collect(NatSide::outside).empty());
+  nat.advance(100ms);
+  const auto answers = nat.collect(NatSide::outside);
+  ASSERT_THAT(answers, SizeIs(1));
+  EXPECT_EQ(verify_frame(answers[0]), ChecksumState::right);
+  EXPECT_EQ(ip_of(answers[0]).dst(), server);
+  const auto message = *IcmpView::parse(ip_of(answers[0]).payload());
+  EXPECT_EQ(message.type(), IcmpType::destination_unreachable);
+  EXPECT_EQ(message.code(), 3);
+  EXPECT_EQ(Bytes(message.payload().begin(), message.payload().end()), Bytes(original.begin() + 14, original.end()));
+  EXPECT_EQ(nat->counters().syns_answered, 1U);
+}
+
+TEST(Nat, UnsolicitedSynIsForgottenWhenTheInsideOpensTheConnection) {
+  auto with = options();
+  with.filtering = NatFiltering::address_and_port_dependent;
+  Nat nat(with);
+  const End seen = nat.sent(tcp_protocol, {host, 5000}, {other_server, 80});
+  EXPECT_EQ(nat.received(tcp_protocol, {server, 80}, seen), NatVerdict::syn_held);
+  EXPECT_EQ(nat.sent(tcp_protocol, {host, 5000}, {server, 80}), seen);
+  EXPECT_EQ(nat.received(tcp_protocol, {server, 80}, seen), NatVerdict::translated);
+  nat.advance(10s);
+  EXPECT_TRUE(nat.collect(NatSide::outside).empty());
+  EXPECT_EQ(nat->counters().syns_forgotten, 1U);
+}
+
+TEST(Nat, HeldSynsAreBounded) {
+  Nat nat;
+  for (std::uint16_t port = 1; port <= 1000; ++port) {
+    const NatVerdict expected = port <= NatHeldSyns::places ? NatVerdict::syn_held : NatVerdict::no_mapping;
+    ASSERT_EQ(nat.received(tcp_protocol, {server, port}, {pool_address, 4000}), expected);
+  }
+  nat.advance(6s);
+  EXPECT_EQ(nat->counters().syns_answered, NatHeldSyns::places);
+}
+
+// ---- Fragments ----
+
+// The payload of a whole packet in fragments of `size` bytes.
+std::vector<Bytes> fragments(const Bytes& whole, std::size_t size, std::uint16_t identification) {
+  const Ipv4View ip = ip_of(whole);
+  std::vector<Bytes> result;
+  for (std::size_t at = 0; at < ip.payload().size(); at += size) {
+    const auto part = ip.payload().subspan(at, std::min(size, ip.payload().size() - at));
+    Bytes header(Ipv4View::min_header);
+    Ipv4Header{.src = ip.src(),
+               .dst = ip.dst(),
+               .protocol = ip.protocol(),
+               .payload_length = part.size(),
+               .identification = identification,
+               .more_fragments = at + size < ip.payload().size(),
+               .fragment_offset = static_cast<std::uint16_t>(at)}
+        .emit(header);
+    result.push_back(in_frame(header + Bytes(part.begin(), part.end())));
+  }
+  return result;
+}
+
+// What the fragments make together; they must be all of one datagram, with right headers.
+Bytes whole_of(const std::vector<Bytes>& parts) {
+  Bytes payload(2000);
+  std::size_t size = 0;
+  for (const Bytes& part : parts) {
+    const Ipv4View ip = ip_of(part);
+    EXPECT_TRUE(verify_header(ip));
+    EXPECT_EQ(ip.src(), ip_of(parts[0]).src());
+    EXPECT_EQ(ip.dst(), ip_of(parts[0]).dst());
+    EXPECT_EQ(ip.identification(), ip_of(parts[0]).identification());
+    std::copy(ip.payload().begin(), ip.payload().end(), payload.begin() + ip.fragment_offset());
+    size = std::max(size, ip.fragment_offset() + ip.payload().size());
+  }
+  payload.resize(size);
+  const Ipv4View ip = ip_of(parts[0]);
+  Bytes header(Ipv4View::min_header);
+  Ipv4Header{.src = ip.src(), .dst = ip.dst(), .protocol = ip.protocol(), .payload_length = size, .ttl = ip.ttl()}.emit(
+      header);
+  return in_frame(header + payload);
+}
+
+TEST(Nat, FragmentsPassInAnyOrder) {
+  for (const auto protocol : {IpProtocol::udp, IpProtocol::tcp, IpProtocol::icmp}) {
+    std::vector<int> order{0, 1, 2, 3};
+    do {
+      Nat nat;
+      const Bytes whole = packet(protocol, {host, 5000}, {server, 53}, {.payload = 300});
+      auto parts = fragments(whole, 80, 9);
+      ASSERT_THAT(parts, SizeIs(4));
+      std::vector<Bytes> passed;
+      for (const int i : order) {
+        const NatVerdict verdict = nat.outward(parts[static_cast<std::size_t>(i)]);
+        ASSERT_TRUE(passes(verdict) || verdict == NatVerdict::kept);
+        if (passes(verdict)) passed.push_back(parts[static_cast<std::size_t>(i)]);
+        for (Bytes& released : nat.collect(NatSide::outside)) passed.push_back(std::move(released));
+      }
+      ASSERT_THAT(passed, SizeIs(4));
+      const Bytes together = whole_of(passed);
+      EXPECT_EQ(verify_frame(together), ChecksumState::right);
+      EXPECT_EQ(from_of(together).address, pool_address);
+      EXPECT_EQ(ip_of(together).ttl(), 63);
+      // The answer, in the same order.
+      const End seen = from_of(together);
+      Bytes back = packet(protocol, {server, protocol == IpProtocol::icmp ? seen.port : std::uint16_t{53}}, seen,
+                          {.payload = 300, .flags = syn | ack, .icmp = IcmpType::echo_reply});
+      parts = fragments(back, 80, 10);
+      passed.clear();
+      for (const int i : order) {
+        if (passes(nat.inward(parts[static_cast<std::size_t>(i)])))
+          passed.push_back(parts[static_cast<std::size_t>(i)]);
+        for (Bytes& released : nat.collect(NatSide::inside)) passed.push_back(std::move(released));
+      }
+      ASSERT_THAT(passed, SizeIs(4));
+      EXPECT_EQ(verify_frame(whole_of(passed)), ChecksumState::right);
+      EXPECT_EQ(to_of(whole_of(passed)), (End{host, 5000}));
+      EXPECT_EQ(nat->counters().fragments_given_up, 0U);
+      nat.expect_sums();
+    } while (std::next_permutation(order.begin(), order.end()));
+  }
+}
+
+TEST(Nat, FragmentsAreHairpinned) {
+  Nat nat;
+  const End seen = nat.sent(udp_protocol, {host, 5000}, {server, 53});
+  auto parts = fragments(packet(udp_protocol, {other_host, 6000}, seen, {.payload = 100}), 64, 3);
+  ASSERT_THAT(parts, SizeIs(2));
+  EXPECT_EQ(nat.outward(parts[1]), NatVerdict::kept);
+  EXPECT_EQ(nat.outward(parts[0]), NatVerdict::hairpinned);
+  const auto released = nat.collect(NatSide::inside);
+  ASSERT_THAT(released, SizeIs(1));
+  const Bytes together = whole_of({parts[0], released[0]});
+  EXPECT_EQ(verify_frame(together), ChecksumState::right);
+  EXPECT_EQ(to_of(together), (End{host, 5000}));
+}
+
+TEST(Nat, OverlappingFragmentsAreDropped) {
+  Nat nat;
+  const auto parts = fragments(packet(udp_protocol, {host, 5000}, {server, 53}, {.payload = 300}), 80, 9);
+  const auto again = fragments(packet(udp_protocol, {host, 5000}, {server, 53}, {.payload = 300}), 120, 9);
+  const auto verdict = [&](Bytes frame) { return nat.outward(frame); };
+  EXPECT_EQ(verdict(parts[0]), NatVerdict::translated);
+  EXPECT_EQ(verdict(parts[0]), NatVerdict::fragment_invalid);
+  EXPECT_EQ(verdict(again[0]), NatVerdict::fragment_invalid);
+  EXPECT_EQ(verdict(parts[3]), NatVerdict::translated);
+  EXPECT_EQ(verdict(again[2]), NatVerdict::fragment_invalid);
+  EXPECT_EQ(verdict(parts[1]), NatVerdict::translated);
+}
+
+TEST(Nat, FragmentsOfWhatIsDroppedAreDropped) {
+  Nat nat;
+  auto parts = fragments(packet(udp_protocol, {server, 53}, {pool_address, 4000}, {.payload = 100}), 64, 3);
+  EXPECT_EQ(nat.inward(parts[1]), NatVerdict::kept);
+  EXPECT_EQ(nat.inward(parts[0]), NatVerdict::no_mapping);
+  EXPECT_EQ(nat->counters().fragments_given_up, 1U);
+  EXPECT_TRUE(nat.collect(NatSide::inside).empty());
+}
+
+TEST(Nat, FragmentsThatWaitAreBounded) {
+  Nat nat;
+  std::uint64_t kept = 0;
+  for (std::uint16_t i = 0; i < 5000; ++i) {
+    auto parts = fragments(packet(udp_protocol, {host, 5000}, {server, 53}, {.payload = 100}), 64, i);
+    const NatVerdict verdict = nat.outward(parts[1]);
+    ASSERT_TRUE(verdict == NatVerdict::kept || verdict == NatVerdict::fragment_limit);
+    kept += verdict == NatVerdict::kept;
+  }
+  EXPECT_GE(kept, NatFragments::places);
+  nat.advance(16s);
+  EXPECT_EQ(nat->counters().fragments_given_up, kept);
+  auto parts = fragments(packet(udp_protocol, {host, 5000}, {server, 53}, {.payload = 100}), 64, 1);
+  EXPECT_EQ(nat.outward(parts[1]), NatVerdict::kept);
+  EXPECT_EQ(nat.outward(parts[0]), NatVerdict::translated);
+  nat.expect_sums();
+}
+
+TEST(Nat, HostsThatShareAnAddressDoNotShareIdentifications) {
+  Nat nat;
+  auto one = fragments(packet(udp_protocol, {host, 5000}, {server, 53}, {.payload = 100}), 64, 77);
+  auto two = fragments(packet(udp_protocol, {other_host, 5000}, {server, 53}, {.payload = 100}), 64, 77);
+  for (std::size_t i = 0; i < 2; ++i) {
+    ASSERT_EQ(nat.outward(one[i]), NatVerdict::translated);
+    ASSERT_EQ(nat.outward(two[i]), NatVerdict::translated);
+  }
+  EXPECT_EQ(verify_frame(whole_of(one)), ChecksumState::right);
+  EXPECT_EQ(verify_frame(whole_of(two)), ChecksumState::right);
+  EXPECT_NE(ip_of(one[0]).identification(), ip_of(two[0]).identification());
 }
 
 // ---- ICMP ----

@@ -24,7 +24,7 @@ efio::Result<NatErrors> NatErrors::create(const Nat44Options& options) {
 void NatErrors::send(NatSide to, const NatPacket& about, IcmpType type, std::uint8_t code, std::uint16_t mtu, Time now,
                      NatCounters& counters) noexcept {
   const Ipv4Address ours = addresses_[static_cast<std::size_t>(to)];
-  const Ipv4View quoted = about.ip();
+  const Ipv4View quoted = *Ipv4View::parse_truncated(about.frame.subspan(about.network));
   if (ours.is_unspecified() || is_martian(quoted.src(), quoted.dst()) || quoted.is_later_fragment()) return;
   if (about.kind == FlowClass::icmp_error || about.kind == FlowClass::icmp_other) return;
   const std::array<std::uint64_t, 1> key{quoted.src().number()};

@@ -16,7 +16,7 @@ class NatErrors {
   // Errors: usage, memory, unavailable.
   static efio::Result<NatErrors> create(const Nat44Options& options);
 
-  // Quotes the packet as it is (RFC 1812, 4.3.2.3): what was changed in it must have been changed back. Sends nothing
+  // Quotes the packet as it is (RFC 1812, 4.3.2.3), which may be cut behind its IPv4 header. Sends nothing
   // where none may be sent (RFC 1812, 4.3.2.7), or where we have no address on that side.
   void send(NatSide to, const NatPacket& about, IcmpType type, std::uint8_t code, std::uint16_t mtu, Time now,
             NatCounters& counters) noexcept;

@@ -10,6 +10,7 @@ namespace efnet {
 namespace {
 
 constexpr std::uint8_t communication_prohibited = 13;  // of "destination unreachable"
+constexpr std::uint8_t port_unreachable = 3;
 constexpr std::uint8_t fragmentation_needed = 4;
 
 constexpr bool is_translated_protocol(IpProtocol protocol) noexcept {
@@ -37,11 +38,35 @@ bool contains(const std::vector<Ipv4Prefix>& prefixes, Ipv4Address address) noex
                      [&](const Ipv4Prefix& prefix) { return prefix.contains(address); });
 }
 
-void decrement_ttl(Ipv4Mut ip) noexcept {
-  std::byte* at = ip.header().data() + 8;  // TTL and protocol are one word of the sum
-  const std::uint16_t before = load16(at);
+void set_identification(Ipv4Mut ip, std::uint16_t identification) noexcept {
+  ip.set_checksum(update(ip.checksum(), checksum_delta(ip.identification(), identification)));
+  ip.set_identification(identification);
+}
+
+// The time to live counted in the header's word 4, whose checksum is updated with `delta` besides.
+void decrement_ttl(Ipv4Mut ip, ChecksumDelta delta = {}) noexcept {
+  const std::uint16_t before = load16(ip.header().data() + 8);
   ip.set_ttl(static_cast<std::uint8_t>(ip.ttl() - 1));
-  ip.set_checksum(update(ip.checksum(), checksum_delta(before, load16(at))));
+  ip.set_checksum(update(ip.checksum(), delta + checksum_delta(before, static_cast<std::uint16_t>(before - 0x100))));
+}
+
+// rewrite() and the time to live in one, for UDP and TCP right behind 14 and 20 bytes of a packet known to be whole.
+[[gnu::always_inline]] inline void rewrite_plain(std::span<std::byte> frame, const FlowKey4& to) noexcept {
+  std::byte* const at = frame.data() + EthernetView::min_header;
+  const auto transport = frame.subspan(EthernetView::min_header + Ipv4View::min_header);
+  const ChecksumDelta addresses =
+      checksum_delta(Ipv4Address::load(at + 12), to.src) + checksum_delta(Ipv4Address::load(at + 16), to.dst);
+  const std::uint16_t time = load16(at + 8);
+  const auto time_after = static_cast<std::uint16_t>(time - 0x100);
+  const std::uint16_t checksum = update(load16(at + 10), addresses + checksum_delta(time, time_after));
+  const std::uint32_t ports = rewrite_detail::ports_of(to.src_port, to.dst_port);
+  if (to.protocol == IpProtocol::udp)
+    rewrite_detail::mend_ports(transport.data(), 6, ports, addresses, true);
+  else
+    rewrite_detail::mend_ports(transport.data(), 16, ports, addresses, false);
+  store32(at + 8, std::uint32_t{time_after} << 16 | checksum);
+  to.src.store(at + 12);
+  to.dst.store(at + 16);
 }
 
 }  // namespace
@@ -89,13 +114,24 @@ void Nat44::translate_batch(NatSide from, std::span<const std::span<std::byte>> 
   for (std::size_t i = 0; i < frames.size(); ++i) classify(frames[i], packets[i], keys[i]);
   sessions_.lookup(std::span(keys).first(frames.size()), std::span(found).first(frames.size()));
   const bool reverse = from == NatSide::outside;
+  const std::uint16_t mtu = mtu_[static_cast<std::size_t>(from)];
+  std::uint64_t translated = 0;
   auto& counts = counters_.verdicts[static_cast<std::size_t>(from)];
   for (std::size_t i = 0; i < frames.size(); ++i) {
     const bool known = found[i] && found[i].is_reverse() == reverse;
+    if (known && packets[i].plain && packets[i].length <= mtu && !sessions_.is_hairpin(found[i])) [[likely]] {
+      sessions_.follow(found[i], keys[i], packets[i], now);
+      rewrite_plain(frames[i], sessions_.translated(found[i], keys[i]));
+      if (options_.clear_macs) std::memset(frames[i].data(), 0, 2 * MacAddress::size);
+      verdicts[i] = NatVerdict::translated;
+      ++translated;
+      continue;
+    }
     verdicts[i] = known && packets[i].simple ? translate_found(from, packets[i], keys[i], found[i], now)
                                              : translate_slowly(from, packets[i], keys[i], now);
     ++counts[static_cast<std::size_t>(verdicts[i])];
   }
+  counts[static_cast<std::size_t>(NatVerdict::translated)] += translated;
 }
 
 NatVerdict Nat44::translate_found(NatSide from, NatPacket& packet, const FlowKey4& key, SessionRef ref,
@@ -137,16 +173,11 @@ NatVerdict Nat44::translate_slowly(NatSide from, NatPacket& packet, const FlowKe
   }
   switch (packet.kind) {
     case FlowClass::ports:
-    case FlowClass::icmp_query: {
+    case FlowClass::icmp_query:
+    case FlowClass::fragment:
       if (!is_translated_protocol(key.protocol)) return translate_protocol(from, packet, key, now);
-      if (packet.fragmented) return NatVerdict::unsupported;
-      // Also what the batch has begun meanwhile.
-      const SessionRef ref = sessions_.lookup(key);
-      if (ref && ref.is_reverse() == (from == NatSide::outside)) return translate_found(from, packet, key, ref, now);
-      if (packet.kind == FlowClass::icmp_query && verify_transport(packet.ip()) != ChecksumState::right)
-        return NatVerdict::icmp_checksum;
-      return from == NatSide::inside ? outward_first(packet, key, now) : inward_first(packet, key, now);
-    }
+      return packet.fragmented && !turning_ ? translate_fragment(from, packet, key, now)
+                                            : translate_session(from, packet, key, now);
     case FlowClass::icmp_error:
       return translate_error(from, packet, now);
     case FlowClass::protocol:
@@ -154,6 +185,66 @@ NatVerdict Nat44::translate_slowly(NatSide from, NatPacket& packet, const FlowKe
     default:
       return NatVerdict::unsupported;
   }
+}
+
+NatVerdict Nat44::translate_session(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept {
+  // Also what the batch has begun meanwhile.
+  const SessionRef ref = sessions_.lookup(key);
+  if (ref && ref.is_reverse() == (from == NatSide::outside)) return translate_found(from, packet, key, ref, now);
+  if (packet.kind == FlowClass::icmp_query && verify_transport(packet.ip()) == ChecksumState::wrong)
+    return NatVerdict::icmp_checksum;
+  return from == NatSide::inside ? outward_first(packet, key, now) : inward_first(packet, key, now);
+}
+
+// The first fragment finds the session, for itself and for the others of its datagram, before or after it.
+NatVerdict Nat44::translate_fragment(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept {
+  NatFragments::Datagram* const datagram = fragments_.enter(from, packet, key, now, counters_);
+  if (datagram == nullptr) return NatVerdict::fragment_invalid;
+  if (packet.kind == FlowClass::fragment) {
+    if (!datagram->known) return fragments_.keep(*datagram, packet) ? NatVerdict::kept : NatVerdict::fragment_limit;
+    return write_fragment(from, packet, *datagram, now);
+  }
+  datagram->identification = packet.identification;
+  datagram->verdict = translate_session(from, packet, key, now);
+  datagram->known = true;
+  if (!is_drop(datagram->verdict)) {
+    const Ipv4Mut ip = packet.ip();
+    datagram->src = ip.src();
+    datagram->dst = ip.dst();
+    // Hosts that share an address choose identifications without knowing of each other (RFC 6864, 5.3).
+    if (from == NatSide::inside) datagram->identification = ++next_identification_;
+    set_identification(ip, datagram->identification);
+  }
+  release_fragments(from, *datagram, now);
+  return datagram->verdict;
+}
+
+NatVerdict Nat44::write_fragment(NatSide from, NatPacket& packet, const NatFragments::Datagram& datagram,
+                                 Time now) noexcept {
+  if (is_drop(datagram.verdict)) return datagram.verdict;
+  const FlowKey4 to{.src = datagram.src, .dst = datagram.dst, .protocol = datagram.key.protocol};
+  if (const NatVerdict verdict = write(from, packet, to, now); verdict != NatVerdict::translated) return verdict;
+  set_identification(packet.ip(), datagram.identification);
+  return datagram.verdict;
+}
+
+void Nat44::release_fragments(NatSide from, NatFragments::Datagram& datagram, Time now) noexcept {
+  NatOutbox& out = errors_.outbox(datagram.verdict == NatVerdict::hairpinned ? from : other(from));
+  fragments_.release(datagram, [&](NatPacket& packet) {
+    if (is_drop(write_fragment(from, packet, datagram, now))) {
+      ++counters_.fragments_given_up;
+      return;
+    }
+    const auto place = out.next(packet.frame.size());
+    if (place.empty()) {
+      ++counters_.outbox_full;
+      ++counters_.fragments_given_up;
+      return;
+    }
+    std::memcpy(place.data(), packet.frame.data(), packet.frame.size());
+    out.push(place.size());
+    ++counters_.fragments_released;
+  });
 }
 
 // The first packet of a session from inside.
@@ -173,6 +264,8 @@ NatVerdict Nat44::outward_first(NatPacket& packet, const FlowKey4& key, Time now
     return refuse_new(packet, NatVerdict::sessions_full, now);
   }
   mappings_.acquire(made.mapping.number);
+  if (key.protocol == IpProtocol::tcp && held_syns_.forget(sessions_.table().key(ref.session(), true)))
+    ++counters_.syns_forgotten;
   return translate_found(NatSide::inside, packet, key, ref, now);
 }
 
@@ -186,7 +279,7 @@ NatVerdict Nat44::refuse_new(NatPacket& packet, NatVerdict why, Time now) noexce
 NatVerdict Nat44::inward_first(NatPacket& packet, const FlowKey4& key, Time now) noexcept {
   if (const auto mapping = mappings_.find_outside(key.protocol, key.dst, key.dst_port))
     return inward_mapped(packet, key, *mapping, now);
-  if (!mappings_.paired_inside(key.dst)) return NatVerdict::no_mapping;
+  if (!mappings_.paired_inside(key.dst)) return hold_syn(packet, key, NatVerdict::no_mapping, now);
   if (draining_) return NatVerdict::draining;
   const auto made = mappings_.make_paired(key.protocol, key.dst, key.dst_port, now);
   if (made.verdict != NatVerdict::translated) return made.verdict;
@@ -196,7 +289,7 @@ NatVerdict Nat44::inward_first(NatPacket& packet, const FlowKey4& key, Time now)
 }
 
 NatVerdict Nat44::inward_mapped(NatPacket& packet, const FlowKey4& key, const NatMapping& mapping, Time now) noexcept {
-  if (!permits(mapping, key)) return NatVerdict::not_permitted;
+  if (!permits(mapping, key)) return hold_syn(packet, key, NatVerdict::not_permitted, now);
   FlowKey4 to = key;
   to.dst = mapping.inside;
   to.dst_port = mapping.inside_port;
@@ -215,6 +308,12 @@ NatVerdict Nat44::inward_mapped(NatPacket& packet, const FlowKey4& key, const Na
   if (!ref) return NatVerdict::sessions_full;
   mappings_.acquire(mapping.number);
   return translate_found(NatSide::outside, packet, key, SessionRef(ref.session(), true), now);
+}
+
+// A SYN that nothing lets in waits for its answer; all else that nothing lets in gets none.
+NatVerdict Nat44::hold_syn(const NatPacket& packet, const FlowKey4& key, NatVerdict otherwise, Time now) noexcept {
+  if (key.protocol != IpProtocol::tcp || !begins_connection(packet.tcp_flags) || turning_) return otherwise;
+  return held_syns_.hold(packet, key, now) ? NatVerdict::syn_held : otherwise;
 }
 
 bool Nat44::permits(const NatMapping& mapping, const FlowKey4& key) const noexcept {
@@ -315,7 +414,14 @@ bool Nat44::is_inside(Ipv4Address address) const noexcept {
   return options_.inside.empty() || contains(options_.inside, address);
 }
 
-bool Nat44::tick(Time now, std::size_t most) noexcept { return sessions_.expire(mappings_, most, now); }
+bool Nat44::tick(Time now, std::size_t most) noexcept {
+  held_syns_.answer_due(now, [&](const NatPacket& packet) {
+    ++counters_.syns_answered;
+    errors_.send(NatSide::outside, packet, IcmpType::destination_unreachable, port_unreachable, 0, now, counters_);
+  });
+  fragments_.expire(now, counters_);
+  return sessions_.expire(mappings_, most, now);
+}
 
 NatCounters Nat44::counters() const noexcept {
   NatCounters result = counters_;

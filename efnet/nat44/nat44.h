@@ -7,13 +7,15 @@
 #include "efio/result.h"
 #include "efnet/nat44/classify.h"
 #include "efnet/nat44/errors.h"
+#include "efnet/nat44/fragments.h"
+#include "efnet/nat44/held_syns.h"
 #include "efnet/nat44/mappings.h"
 #include "efnet/nat44/options.h"
 #include "efnet/nat44/sessions.h"
 #include "efnet/nat44/verdict.h"
 
 // A NAT44 as RFC 4787, 5382, 5508, 6888 and 7857 want it. Plain: it is handed frames and the time, and says what became
-// of each; plugin.h puts it between ports. docs/nat.md has the rules one by one.
+// of each. docs/nat.md has the rules one by one.
 
 namespace efnet {
 
@@ -66,6 +68,11 @@ class EFIO_EXPORT Nat44 {
 
   NatVerdict outward_first(NatPacket& packet, const FlowKey4& key, Time now) noexcept;
   NatVerdict inward_first(NatPacket& packet, const FlowKey4& key, Time now) noexcept;
+  NatVerdict translate_session(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept;
+  NatVerdict translate_fragment(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept;
+  NatVerdict write_fragment(NatSide from, NatPacket& packet, const NatFragments::Datagram& datagram, Time now) noexcept;
+  void release_fragments(NatSide from, NatFragments::Datagram& datagram, Time now) noexcept;
+  NatVerdict hold_syn(const NatPacket& packet, const FlowKey4& key, NatVerdict otherwise, Time now) noexcept;
   NatVerdict inward_mapped(NatPacket& packet, const FlowKey4& key, const NatMapping& mapping, Time now) noexcept;
   NatVerdict translate_protocol(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept;
   NatVerdict translate_error(NatSide from, NatPacket& packet, Time now) noexcept;
@@ -82,6 +89,9 @@ class EFIO_EXPORT Nat44 {
   NatMappings mappings_;
   NatSessions sessions_;
   NatErrors errors_;
+  NatFragments fragments_;
+  NatHeldSyns held_syns_;
+  std::uint16_t next_identification_ = 0;
   NatCounters counters_;
   std::array<std::uint16_t, 2> mtu_{};  // of the link on the other side, by where a packet comes from
   bool draining_ = false;
