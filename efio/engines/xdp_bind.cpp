@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "efio/engines/xdp_broker.h"
 #include "efio/fail.h"
@@ -24,15 +26,24 @@ Result<void> set_option(const Fd& socket, int option, const T& value, const char
   return fail(errno, "{}: {}", attempted, name);
 }
 
+// What a socket that was just closed had locked is given back by a work queue, a moment later; as long we try again.
+constexpr int memory_tries = 25;
+constexpr auto memory_pause = std::chrono::milliseconds(20);
+
 Result<void> register_memory(const Fd& socket, const XdpBindPlan& plan) {
   xdp_umem_reg memory{};
   memory.addr = reinterpret_cast<std::uint64_t>(plan.memory);
   memory.len = plan.size;
   memory.chunk_size = static_cast<std::uint32_t>(plan.chunk);
-  if (::setsockopt(socket.get(), SOL_XDP, XDP_UMEM_REG, &memory, sizeof memory) == 0) return {};
-  const int error = errno;
   rlimit limit{};
-  if (error != ENOBUFS || ::getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return fail(error, "{}: XDP_UMEM_REG", plan.attempted);
+  for (int tries = 1;; ++tries) {
+    if (::setsockopt(socket.get(), SOL_XDP, XDP_UMEM_REG, &memory, sizeof memory) == 0) return {};
+    const int error = errno;
+    if (error != ENOBUFS || ::getrlimit(RLIMIT_MEMLOCK, &limit) != 0)
+      return fail(error, "{}: XDP_UMEM_REG", plan.attempted);
+    if (plan.size > limit.rlim_cur || tries == memory_tries) break;
+    std::this_thread::sleep_for(memory_pause);
+  }
   return fail(Error::Kind::memory, plan.attempted, "{} bytes of frames are to be locked in memory, and the user's limit is {}",
               plan.size, limit.rlim_cur)
       .hint("`ulimit -l` of {} or more, CAP_IPC_LOCK, or less memory (frames=, ring=)", (plan.size + 1023) / 1024);

@@ -33,7 +33,9 @@ struct NatPacket {
 };
 
 [[gnu::noinline]] inline void classify_any(std::span<std::byte> frame, NatPacket& packet, FlowKey4& key) noexcept {
-  packet = NatPacket{.frame = frame, .kind = FlowClass::malformed, .refused = NatVerdict::malformed};
+  packet = {};
+  packet.frame = frame;
+  packet.refused = NatVerdict::malformed;
   key = {};
   Flow flow;
   const FlowClass kind = parse_flow(frame, flow);
