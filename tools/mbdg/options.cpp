@@ -28,16 +28,20 @@ void add_options(CLI::App& app, Words& w) {
       ->required();
   auto* bridging = app.add_option_group("Bridging");
   bridging->add_option("--vlan", w.vlans, "Port NUMBER is an access port of VLAN ID")
-      ->type_name("NUMBER=ID");
-  bridging->add_option("--trunk", w.trunks, "Port NUMBER carries these VLANs, tagged")->type_name("NUMBER=ID[,ID...]");
+      ->type_name("NUMBER=ID")
+      ->allow_extra_args(false);
+  bridging->add_option("--trunk", w.trunks, "Port NUMBER carries these VLANs, tagged")->type_name("NUMBER=ID[,ID...]")
+      ->allow_extra_args(false);
   bridging->add_option("--isolate", w.isolate, "These ports exchange nothing with each other")
       ->type_name("NUMBER[,NUMBER...]");
   bridging->add_option("--mirror", w.mirror, "Port NUMBER gets a copy of all that is forwarded, and nothing else")
       ->type_name("NUMBER");
   bridging->add_option("--storm", w.storms, "Frames a second that port NUMBER may have flooded")
-      ->type_name("NUMBER=RATE");
+      ->type_name("NUMBER=RATE")
+      ->allow_extra_args(false);
   bridging->add_option("--static", w.statics, "The address is behind port NUMBER, for good")
-      ->type_name("MAC[@VLAN]=NUMBER");
+      ->type_name("MAC[@VLAN]=NUMBER")
+      ->allow_extra_args(false);
   bridging->add_option("--table-size", w.table_size, "Addresses that can be known at a time [64Ki]")->type_name("N");
   bridging->add_option("--ageing", w.ageing, "Forget an address after so long; 0: never [300s]")->type_name("TIME");
   bridging->add_option("--stp", w.stp, "Spanning tree and other frames of one link (01:80:c2:00:00:00 to 0f) [pass between "
@@ -45,9 +49,12 @@ void add_options(CLI::App& app, Words& w) {
       ->check(CLI::IsMember({"pass", "drop"}));
   auto* packets = app.add_option_group("Frames");
   packets->add_option("--filter", w.filters, "What may come in by port NUMBER, as tcpdump's expressions")
-      ->type_name("NUMBER=EXPRESSION");
-  packets->add_option("--ingate", w.ingates, "A plugin for what comes in by port NUMBER")->type_name("NUMBER=PLUGIN");
-  packets->add_option("--outgate", w.outgates, "A plugin for what goes out by port NUMBER")->type_name("NUMBER=PLUGIN");
+      ->type_name("NUMBER=EXPRESSION")
+      ->allow_extra_args(false);
+  packets->add_option("--ingate", w.ingates, "A plugin for what comes in by port NUMBER")->type_name("NUMBER=PLUGIN")
+      ->allow_extra_args(false);
+  packets->add_option("--outgate", w.outgates, "A plugin for what goes out by port NUMBER")->type_name("NUMBER=PLUGIN")
+      ->allow_extra_args(false);
   packets->add_option("--full", w.full, "What a full port means: drop there, or receive no more [drop]")
       ->check(CLI::IsMember({"drop", "wait"}));
   packets->add_option("--dump", w.dump, "Write frames to this pcapng file")->type_name("FILE");
@@ -179,7 +186,7 @@ void read_gates(Reader& read, const Words& w, Options& options) {
 Result<Options> make_options(const Words& w) {
   Options options;
   if (w.ports.size() < 2 || w.ports.size() > efnet::Switch::most_ports)
-    return fail(Error::Kind::usage, "command line", "{} ports", w.ports.size())
+    return fail(Error::Kind::usage, "command line", "too few ports, or too many: {}", w.ports.size())
         .hint("2 to {}, such as packet:eth0 packet:eth1", efnet::Switch::most_ports);
   for (const auto& uri : w.ports) options.ports.push_back({.uri = uri, .ingates = {}, .outgates = {}, .bridging = {}});
   Reader read(w.ports.size());
