@@ -203,25 +203,7 @@ ArpReceived ArpTable::receive(ArpView packet, std::uint16_t vlan, Time now) {
     return result;
   }
   const Learn how = answers ? Learn::confirm : result.reply && to_us ? Learn::create : Learn::update;
-  switch (table_.learn({sender, vlan}, mac, how, now)) {
-    case Learned::nothing:
-      break;
-    case Learned::same:
-      result.event = ArpEvent::known;
-      break;
-    case Learned::changed:
-      result.event = ArpEvent::changed;
-      break;
-    case Learned::created:
-      result.event = ArpEvent::learned;
-      break;
-    case Learned::fixed:
-      result.event = ArpEvent::fixed;
-      break;
-    case Learned::full:
-      result.event = ArpEvent::full;
-      break;
-  }
+  result.event = event_of<ArpEvent>(table_.learn({sender, vlan}, mac, how, now));
   return result;
 }
 
@@ -266,19 +248,11 @@ std::size_t ArpTable::poll(Time now, std::span<ArpMessage> out) {
       if (advance(local, now, out[count])) ++count;
     if (count == out.size()) return count;
   }
-  std::array<Table::Solicit, 32> due;
-  while (count < out.size()) {
-    const std::size_t most = std::min(due.size(), out.size() - count);
-    const std::size_t asked = table_.poll(now, std::span(due).first(most));
-    for (const Table::Solicit& solicit : std::span(due).first(asked)) {
-      const Local* const from = subnet_of(solicit.key.address, solicit.key.vlan);
-      if (from == nullptr) continue;
-      out[count++] =
-          arp_request(from->local.mac, from->local.prefix.address, solicit.key.address, solicit.key.vlan, solicit.mac);
-    }
-    if (asked < most) break;
-  }
-  return count;
+  return count + table_.poll(now, out.subspan(count), [&](const Table::Solicit& solicit) -> std::optional<ArpMessage> {
+    const Local* const from = subnet_of(solicit.key.address, solicit.key.vlan);
+    if (from == nullptr) return std::nullopt;
+    return arp_request(from->local.mac, from->local.prefix.address, solicit.key.address, solicit.key.vlan, solicit.mac);
+  });
 }
 
 }  // namespace efnet

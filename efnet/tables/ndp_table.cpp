@@ -8,28 +8,7 @@
 namespace efnet {
 namespace {
 
-constexpr std::size_t message_size = 24;  // ICMPv6 header, flags, target
-constexpr std::uint32_t solicited_flag = 0x4000'0000;
-constexpr std::uint32_t override_bit = 0x2000'0000;
 constexpr Ipv6Address all_nodes = Ipv6Address::from_numbers(0xFF02'0000'0000'0000, 1);
-
-struct Options {
-  bool valid = true;
-  std::optional<MacAddress> source;
-  std::optional<MacAddress> target;
-};
-
-// An unknown type means nothing; a bad length makes the whole packet invalid (RFC 4861, 4.6).
-Options read_options(std::span<const std::byte> bytes) noexcept {
-  Options options;
-  NdpOptionWalk walk(bytes);
-  while (const auto option = walk.next()) {
-    if (option->type == NdpOptionType::source_link_address) options.source = option->link_address();
-    if (option->type == NdpOptionType::target_link_address) options.target = option->link_address();
-  }
-  options.valid = !walk.malformed();
-  return options;
-}
 
 bool may_be_local(const Ipv6Address& address) noexcept {
   return !address.is_unspecified() && !address.is_multicast() && !address.is_loopback();
@@ -41,6 +20,11 @@ std::string_view to_string(NdpEvent event) noexcept {
   constexpr std::array<std::string_view, ndp_events> names{"not_ndp", "invalid",   "ignored", "known", "changed",
                                                            "learned", "duplicate", "own",     "fixed", "full"};
   return static_cast<std::size_t>(event) < names.size() ? names[static_cast<std::size_t>(event)] : "unknown";
+}
+
+std::string_view to_string(NdpLocalState state) noexcept {
+  constexpr std::array<std::string_view, 3> names{"tentative", "preferred", "duplicate"};
+  return static_cast<std::size_t>(state) < names.size() ? names[static_cast<std::size_t>(state)] : "unknown";
 }
 
 // ---- Messages ----
@@ -152,33 +136,24 @@ NdpReceived NdpTable::receive(Ipv6View packet, MacAddress src_mac, std::uint16_t
   const auto chain = packet.chain();
   if (!chain || chain->protocol != IpProtocol::icmpv6 || chain->fragmented) return {NdpEvent::not_ndp, {}};
   const auto message = packet.payload().subspan(chain->length);
-  const auto icmp = Icmpv6View::parse(message);
-  if (!icmp) return {NdpEvent::not_ndp, {}};
-  const bool is_advertisement = icmp->type() == Icmpv6Type::neighbor_advertisement;
-  if (!is_advertisement && icmp->type() != Icmpv6Type::neighbor_solicitation) return {NdpEvent::not_ndp, {}};
+  if (message.empty()) return {NdpEvent::not_ndp, {}};
+  const Icmpv6Type type{load8(message.data())};
+  const bool is_advertisement = type == Icmpv6Type::neighbor_advertisement;
+  if (!is_advertisement && type != Icmpv6Type::neighbor_solicitation) return {NdpEvent::not_ndp, {}};
+  const auto neighbor = NdpNeighborView::parse(message);
+  if (!neighbor || ndp_fault(packet) != NdpFault::none) return {NdpEvent::invalid, {}};
 
-  // RFC 4861, 7.1.1 and 7.1.2. A hop limit of 255 proves that no router was passed.
-  if (packet.hop_limit() != 255 || icmp->code() != 0 || message.size() < message_size ||
-      verify_transport(packet) != ChecksumState::right)
-    return {NdpEvent::invalid, {}};
-  const Ipv6Address target = Ipv6Address::load(message.data() + 8);
-  const Options options = read_options(message.subspan(message_size));
-  if (!options.valid || target.is_multicast()) return {NdpEvent::invalid, {}};
   if (src_mac.is_group() || src_mac.is_zero()) return {NdpEvent::invalid, {}};
   for (const Local& local : locals_)
     if (local.local.vlan == vlan && local.local.mac == src_mac) return {NdpEvent::own, {}};
-  const std::optional<MacAddress> option = is_advertisement ? options.target : options.source;
+  const auto option = neighbor->link_address();
   if (option && (option->is_group() || option->is_zero())) return {NdpEvent::invalid, {}};
+  if (is_advertisement) return advertised(*neighbor, vlan, now);
 
-  if (!is_advertisement) {
-    const bool from_nobody = packet.src().is_unspecified();
-    if (packet.src().is_multicast() || (from_nobody && (packet.dst() != solicited_node(target) || option)))
-      return {NdpEvent::invalid, {}};
-    return solicited(packet, target, option, src_mac, vlan, now);
-  }
-  const std::uint32_t flags = icmp->rest();
-  if (packet.dst().is_multicast() && (flags & solicited_flag) != 0) return {NdpEvent::invalid, {}};
-  return advertised(target, option, (flags & solicited_flag) != 0, (flags & override_bit) != 0, vlan, now);
+  const Ipv6Address src = packet.src();
+  if (src.is_multicast() || (src.is_unspecified() && packet.dst() != solicited_node(neighbor->target())))
+    return {NdpEvent::invalid, {}};
+  return solicited(packet, *neighbor, src_mac, vlan, now);
 }
 
 void NdpTable::give_up(Local& local) noexcept {
@@ -187,9 +162,10 @@ void NdpTable::give_up(Local& local) noexcept {
 }
 
 // RFC 4861, 7.2.3 and 7.2.4; RFC 4862, 5.4.3.
-NdpReceived NdpTable::solicited(Ipv6View packet, const Ipv6Address& target, std::optional<MacAddress> option,
-                                MacAddress src_mac, std::uint16_t vlan, Time now) {
+NdpReceived NdpTable::solicited(Ipv6View packet, NdpNeighborView message, MacAddress src_mac, std::uint16_t vlan,
+                                Time now) {
   const Ipv6Address src = packet.src();
+  const Ipv6Address target = message.target();
   Local* const local = local_for(target, vlan);
   if (local == nullptr) return {NdpEvent::ignored, {}};
   if (local->state != NdpLocalState::preferred) {
@@ -212,34 +188,16 @@ NdpReceived NdpTable::solicited(Ipv6View packet, const Ipv6Address& target, std:
   }
   reply.solicited = true;
   reply.dst = src;
+  const auto option = message.link_address();
   reply.dst_mac = option.value_or(src_mac);
-  NdpReceived result{NdpEvent::ignored, reply};
-  if (!option) return result;
-  switch (table_.learn({src, vlan}, *option, Learn::create, now)) {
-    case Learned::nothing:
-      break;
-    case Learned::same:
-      result.event = NdpEvent::known;
-      break;
-    case Learned::changed:
-      result.event = NdpEvent::changed;
-      break;
-    case Learned::created:
-      result.event = NdpEvent::learned;
-      break;
-    case Learned::fixed:
-      result.event = NdpEvent::fixed;
-      break;
-    case Learned::full:
-      result.event = NdpEvent::full;
-      break;
-  }
-  return result;
+  if (!option) return {NdpEvent::ignored, reply};
+  return {event_of<NdpEvent>(table_.learn({src, vlan}, *option, Learn::create, now)), reply};
 }
 
 // RFC 4861, 7.2.5: the entry is the target's, whoever sent it.
-NdpReceived NdpTable::advertised(const Ipv6Address& target, std::optional<MacAddress> option, bool is_solicited,
-                                 bool may_override, std::uint16_t vlan, Time now) {
+NdpReceived NdpTable::advertised(NdpNeighborView message, std::uint16_t vlan, Time now) {
+  const Ipv6Address target = message.target();
+  const auto option = message.link_address();
   if (Local* const local = local_for(target, vlan)) {
     if (local->state == NdpLocalState::tentative) give_up(*local);
     return {NdpEvent::duplicate, {}};
@@ -249,18 +207,18 @@ NdpReceived NdpTable::advertised(const Ipv6Address& target, std::optional<MacAdd
   if (!known) return {NdpEvent::ignored, {}};
   if (!known->neighbour.usable()) {
     if (!option) return {NdpEvent::ignored, {}};
-    table_.learn(key, *option, is_solicited ? Learn::confirm : Learn::hearsay, now);
+    table_.learn(key, *option, message.is_solicited() ? Learn::confirm : Learn::hearsay, now);
     return {NdpEvent::changed, {}};
   }
   const bool differs = option && *option != known->neighbour.mac;
   if (known->neighbour.state == NeighbourState::fixed) return {differs ? NdpEvent::fixed : NdpEvent::known, {}};
-  if (differs && !may_override) {
+  if (differs && !message.overrides()) {
     // Not believed, but no longer relied upon either.
     if (known->neighbour.state == NeighbourState::reachable) table_.learn(key, known->neighbour.mac, Learn::doubt, now);
     return {NdpEvent::ignored, {}};
   }
   const MacAddress mac = option.value_or(known->neighbour.mac);
-  if (is_solicited)
+  if (message.is_solicited())
     table_.learn(key, mac, Learn::confirm, now);
   else if (differs)
     table_.learn(key, mac, Learn::update, now);
@@ -291,19 +249,12 @@ std::size_t NdpTable::poll(Time now, std::span<NdpMessage> out) {
     }
     if (count == out.size()) return count;
   }
-  std::array<Table::Solicit, 32> due;
-  while (count < out.size()) {
-    const std::size_t most = std::min(due.size(), out.size() - count);
-    const std::size_t asked = table_.poll(now, std::span(due).first(most));
-    for (const Table::Solicit& solicit : std::span(due).first(asked)) {
-      const Local* const from = source_for(solicit.key.address, solicit.key.vlan);
-      if (from == nullptr) continue;
-      out[count++] = neighbor_solicitation(from->local.mac, from->local.prefix.address, solicit.key.address,
-                                           solicit.key.vlan, solicit.mac);
-    }
-    if (asked < most) break;
-  }
-  return count;
+  return count + table_.poll(now, out.subspan(count), [&](const Table::Solicit& solicit) -> std::optional<NdpMessage> {
+    const Local* const from = source_for(solicit.key.address, solicit.key.vlan);
+    if (from == nullptr) return std::nullopt;
+    return neighbor_solicitation(from->local.mac, from->local.prefix.address, solicit.key.address, solicit.key.vlan,
+                                 solicit.mac);
+  });
 }
 
 }  // namespace efnet

@@ -80,6 +80,7 @@ enum class NdpLocalState : std::uint8_t {
   preferred,  // ours
   duplicate,  // somebody else's; to be removed by the owner (RFC 4862, 5.4.5)
 };
+EFIO_EXPORT std::string_view to_string(NdpLocalState state) noexcept;
 
 struct NdpOptions {
   bool router = false;                        // said in advertisements
@@ -128,10 +129,8 @@ class NdpTable {
   Local* local_for(const Ipv6Address& address, std::uint16_t vlan) noexcept;
   static void give_up(Local& local) noexcept;
   const Local* source_for(const Ipv6Address& address, std::uint16_t vlan) const noexcept;
-  NdpReceived solicited(Ipv6View packet, const Ipv6Address& target, std::optional<MacAddress> option,
-                        MacAddress src_mac, std::uint16_t vlan, Time now);
-  NdpReceived advertised(const Ipv6Address& target, std::optional<MacAddress> option, bool is_solicited,
-                         bool may_override, std::uint16_t vlan, Time now);
+  NdpReceived solicited(Ipv6View packet, NdpNeighborView message, MacAddress src_mac, std::uint16_t vlan, Time now);
+  NdpReceived advertised(NdpNeighborView message, std::uint16_t vlan, Time now);
 
   Table table_;
   NdpOptions options_;

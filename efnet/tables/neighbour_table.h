@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -85,6 +86,24 @@ enum class Learned : std::uint8_t {
   fixed,  // a static entry says otherwise, and stays
   full,   // nothing that may be evicted
 };
+// The same as an event of ARP or neighbour discovery.
+template <class Event>
+constexpr Event event_of(Learned learned) noexcept {
+  switch (learned) {
+    case Learned::same:
+      return Event::known;
+    case Learned::changed:
+      return Event::changed;
+    case Learned::created:
+      return Event::learned;
+    case Learned::fixed:
+      return Event::fixed;
+    case Learned::full:
+      return Event::full;
+    default:
+      return Event::ignored;
+  }
+}
 
 template <class Address>
 class NeighbourTable {
@@ -152,6 +171,21 @@ class NeighbourTable {
   // What is due by `now`: requests to send, as many as `due` holds, and everything that ages. A request counts as sent.
   // Call it every 100 ms or so.
   EFIO_EXPORT std::size_t poll(Time now, std::span<Solicit> due) noexcept;
+  // The same as messages, which make(solicit) returns, or nothing where there is nobody to ask it; the address then
+  // fails in time.
+  template <class Message, class Make>
+  std::size_t poll(Time now, std::span<Message> out, Make make) noexcept {
+    std::size_t count = 0;
+    std::array<Solicit, chunk> due;
+    while (count < out.size()) {
+      const std::size_t most = std::min(due.size(), out.size() - count);
+      const std::size_t asked = poll(now, std::span(due).first(most));
+      for (std::size_t i = 0; i < asked; ++i)
+        if (const std::optional<Message> message = make(due[i])) out[count++] = *message;
+      if (asked < most) break;
+    }
+    return count;
+  }
 
   // Frames that wait no longer, in the order in which that was decided: as many as `out` holds.
   EFIO_EXPORT std::size_t release(std::span<Released> out) noexcept;

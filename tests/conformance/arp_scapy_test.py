@@ -1,73 +1,13 @@
 """scapy speaks ARP with an ArpTable: the dialogues of RFC 826, 1122 (2.3.2) and 5227, conflicts, floods, a dead neighbour."""
-import os
-import subprocess
-import sys
-import warnings
-
-from skip import require
-
-try:
-    warnings.simplefilter("ignore")
-    from scapy.all import ARP, Dot1Q, Ether
-except ImportError as error:
-    require(False, f"needs scapy: {error}")
+from _neighbours import Ether, Table as AnyTable, finish, mac, same
+from scapy.all import ARP, Dot1Q
 
 US, US_MAC, ALL = "10.0.0.1", "02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff"
-failures = checks = 0
 
 
-def same(what, got, wanted):
-    global failures, checks
-    checks += 1
-    if got != wanted:
-        failures += 1
-        print(f"{what}: got {got}, wanted {wanted}")
-
-
-def mac(number):
-    return f"02:00:00:01:{number >> 8:02x}:{number & 255:02x}"
-
-
-class Table:
+class Table(AnyTable):
     def __init__(self, capacity=1024, how="now", prefix=24):
-        program = os.path.join(os.environ["EFIO_BIN_DIR"], "arp_dialogue")
-        self.process = subprocess.Popen([program, str(capacity)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        bufsize=1)
-        self.now = 1_000_000
-        same("local", self.ask("local", 0, f"{US}/{prefix}", US_MAC, how, self.now), "added")
-        if how == "now":
-            for _ in range(100):
-                self.poll(100)
-
-    def ask(self, *words):
-        self.process.stdin.write(" ".join(str(word) for word in words) + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().rstrip("\n")
-
-    def frame(self, packet):
-        """Sends a frame in; the event and the frames that came back."""
-        event, *frames = self.ask("frame", self.now, bytes(packet).hex()).split(" ")
-        return event, [Ether(bytes.fromhex(one)) for one in frames]
-
-    def poll(self, step=0):
-        self.now += step
-        return [Ether(bytes.fromhex(one)) for one in self.ask("poll", self.now).split(" ")[1:]]
-
-    def run(self, span, step=50):
-        sent = []
-        for _ in range(span // step):
-            sent += [(self.now + step, frame) for frame in self.poll(step)]
-        return sent
-
-    def state(self, address, vlan=0):
-        return self.ask("state", vlan, address, self.now).split(" ")
-
-    def resolve(self, address):
-        return self.ask("resolve", 0, address, self.now)
-
-    def close(self):
-        self.process.stdin.close()
-        same("exit code", self.process.wait(), 0)
+        super().__init__("arp", US, US_MAC, how, prefix, capacity)
 
 
 def request(source, source_mac, target=US, **fields):
@@ -202,7 +142,4 @@ def vlans():
     table.close()
 
 
-for dialogue in (merge_and_create, faults, retries, probing, flood, dead_and_alive, vlans):
-    dialogue()
-print(f"{checks} checks, {failures} failures")
-sys.exit(1 if failures else 0)
+finish(merge_and_create, faults, retries, probing, flood, dead_and_alive, vlans)

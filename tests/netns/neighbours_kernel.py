@@ -1,4 +1,5 @@
-"""The kernel's neighbour table and an ArpTable agree after a dialogue in both roles: each asks, and each answers."""
+"""The kernel's neighbour table agrees with an ArpTable, and with an NdpTable, after a dialogue in both roles: each asks,
+and each answers."""
 import os
 import re
 import select
@@ -10,16 +11,19 @@ import time
 from namespaces import veth_pair, wait_until
 from skip import require_root
 
-OURS, KERNELS, MAC = "10.9.0.2", "10.9.0.1", "02:00:00:00:00:01"
+MAC = "02:00:00:00:00:01"
+# protocol: our address, the kernel's, the length of their prefix, the EtherType
+LINKS = {"arp": ("10.9.0.2", "10.9.0.1", 24, 0x0806), "ndp": ("2001:db8::2", "2001:db8::1", 64, 0x86DD)}
 
 
-def inside(device):
-    """In the namespace: carries frames between the device and an ArpTable, asks for the kernel's address when told to, and
+def inside(protocol, device):
+    """In the namespace: carries frames between the device and a table, asks for the kernel's address when told to, and
     says at each line of standard input what the table knows of it."""
-    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
-    link.bind((device, 0x0806))
-    table = subprocess.Popen([os.path.join(os.environ["EFIO_BIN_DIR"], "arp_dialogue")], stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, text=True, bufsize=1)
+    ours, kernels, length, ethertype = LINKS[protocol]
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ethertype))
+    link.bind((device, ethertype))
+    table = subprocess.Popen([os.path.join(os.environ["EFIO_BIN_DIR"], "neighbour_dialogue"), protocol],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def ask(*words):
         table.stdin.write(" ".join(str(word) for word in words) + "\n")
@@ -33,7 +37,7 @@ def inside(device):
         for frame in answer.split(" ")[1:]:
             link.send(bytes.fromhex(frame))
 
-    ask("local", 0, f"{OURS}/24", MAC, "now", now())
+    ask("local", 0, f"{ours}/{length}", MAC, "now", now())
     print("ready", flush=True)
     while True:
         ready, _, _ = select.select([link, sys.stdin], [], [], 0.05)
@@ -46,8 +50,8 @@ def inside(device):
             if not line:
                 return
             if line.strip() == "resolve":
-                ask("resolve", 0, KERNELS, now())
-            print(ask("state", 0, KERNELS, now()), flush=True)
+                ask("resolve", 0, kernels, now())
+            print(ask("state", 0, kernels, now()), flush=True)
         send(ask("poll", now()))
 
 
@@ -57,25 +61,24 @@ def say(process, line):
     return process.stdout.readline().split()
 
 
-if len(sys.argv) > 1:
-    inside(sys.argv[1])
-    sys.exit()
-
-require_root()
-for first in ("we", "the kernel"):
+def agree(protocol, first):
+    our_address, kernels, length, _ = LINKS[protocol]
     with veth_pair() as (kernel, ours):
-        kernel.run("ip", "addr", "add", f"{KERNELS}/24", "dev", kernel.device, check=True)
+        if protocol == "ndp":
+            kernel.run("sysctl", "-q", f"net.ipv6.conf.{kernel.device}.disable_ipv6=0", check=True)
+        kernel.run("ip", "addr", "add", f"{kernels}/{length}", "dev", kernel.device,
+                   *(["nodad"] if protocol == "ndp" else []), check=True)
         kernel_mac = kernel.run("cat", f"/sys/class/net/{kernel.device}/address").stdout.strip()
-        process = ours.start(sys.executable, __file__, ours.device, stdin=subprocess.PIPE)
+        process = ours.start(sys.executable, __file__, protocol, ours.device, stdin=subprocess.PIPE)
         assert process.stdout.readline() == "ready\n"
 
         def kernel_knows():
-            return re.search(rf"lladdr {MAC} (REACHABLE|DELAY|STALE|PROBE)",
-                             kernel.run("ip", "neigh", "show", OURS, "dev", kernel.device).stdout)
+            return re.search(rf"lladdr {MAC} (router )?(REACHABLE|DELAY|STALE|PROBE)",
+                             kernel.run("ip", "neigh", "show", our_address, "dev", kernel.device).stdout)
 
         def kernel_asks():
             # Nobody answers the ping itself: what counts is the question before it.
-            kernel.run("ping", "-c", "1", "-W", "1", OURS)
+            kernel.run("ping", "-c", "1", "-W", "1", our_address)
             wait_until(kernel_knows, "the kernel did not resolve us", 5)
             assert "REACHABLE" in kernel_knows().group(0) or first == "we", kernel_knows().group(0)
 
@@ -88,4 +91,14 @@ for first in ("we", "the kernel"):
         state, mac = say(process, "state")
         assert mac == kernel_mac and state in ("reachable", "probe"), (state, mac)
         assert kernel_knows(), "the kernel's table"
-        print(f"{first} asked first: both tables agree")
+        print(f"{protocol}: {first} asked first: both tables agree")
+
+
+if len(sys.argv) > 1:
+    inside(*sys.argv[1:])
+    sys.exit()
+
+require_root()
+for link in LINKS:
+    for asker in ("we", "the kernel"):
+        agree(link, asker)
