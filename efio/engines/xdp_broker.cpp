@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
 #include "efio/fail.h"
@@ -20,6 +21,14 @@ constexpr timeval patience{.tv_sec = 10, .tv_usec = 0};
 template <class T>
 std::span<const std::byte> bytes_of(const T& message) {
   return std::as_bytes(std::span(&message, 1));
+}
+
+// A call that a signal ended before it did anything is made again; with a timeout of the socket's it is never resumed.
+template <class Call>
+ssize_t through_signals(Call&& call) noexcept {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(patience.tv_sec);
+  for (;;)
+    if (const auto n = call(); n >= 0 || errno != EINTR || std::chrono::steady_clock::now() >= until) return n;
 }
 
 BrokerRequest about(BrokerVerb verb, const std::string& device, int interface) {
@@ -55,7 +64,7 @@ bool send_message(int socket, std::span<const std::byte> bytes, int descriptor) 
     header->cmsg_len = CMSG_LEN(sizeof descriptor);
     std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
   }
-  return ::sendmsg(socket, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
+  return through_signals([&] { return ::sendmsg(socket, &message, MSG_NOSIGNAL); }) == static_cast<ssize_t>(bytes.size());
 }
 
 bool receive_message(int socket, std::span<std::byte> bytes, Fd& descriptor) noexcept {
@@ -66,15 +75,21 @@ bool receive_message(int socket, std::span<std::byte> bytes, Fd& descriptor) noe
   alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(int))]{};
   message.msg_control = control;
   message.msg_controllen = sizeof control;
-  const auto got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  const auto got = through_signals([&] { return ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC); });
   if (got < 0) return false;
+  bool too_many = false;
   if (const cmsghdr* header = CMSG_FIRSTHDR(&message);
-      header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int))) {
-    int received = -1;
-    std::memcpy(&received, CMSG_DATA(header), sizeof received);
-    descriptor = Fd(received);
+      header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+    // There is room for two, since control data are padded; each that came is ours to close.
+    for (std::size_t at = 0; CMSG_LEN(at + sizeof(int)) <= header->cmsg_len; at += sizeof(int)) {
+      int received = -1;
+      std::memcpy(&received, CMSG_DATA(header) + at, sizeof received);
+      Fd owned(received);
+      if (at == 0) descriptor = std::move(owned);
+      else too_many = true;
+    }
   }
-  return got == static_cast<ssize_t>(bytes.size()) && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
+  return !too_many && got == static_cast<ssize_t>(bytes.size()) && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
 }
 
 // The program in the broker's process, as far as it concerns this opening.
@@ -133,12 +148,18 @@ Result<std::shared_ptr<XdpBroker>> XdpBroker::connect(const std::string& path, c
   return fail(error, "{}: broker {}", attempted, path).hint("is efio-broker running, and may this user write to its socket?");
 }
 
-Result<BrokerAnswer> XdpBroker::ask(const BrokerRequest& request, int descriptor, Fd* received, const std::string& attempted) {
+Result<BrokerAnswer> XdpBroker::ask(BrokerRequest request, int descriptor, Fd* received, const std::string& attempted) {
   const std::scoped_lock lock(mutex_);
+  request.serial = ++asked_;
   BrokerAnswer answer;
   Fd handed;
-  if (!send_message(socket_.get(), bytes_of(request), descriptor) ||
-      !receive_message(socket_.get(), std::as_writable_bytes(std::span(&answer, 1)), handed))
+  bool answered = send_message(socket_.get(), bytes_of(request), descriptor);
+  // Before ours may come those to earlier requests, for which nobody waited any longer.
+  for (std::uint32_t late = 0; answered && answer.serial != request.serial; ++late) {
+    handed = Fd();
+    answered = late < request.serial && receive_message(socket_.get(), std::as_writable_bytes(std::span(&answer, 1)), handed);
+  }
+  if (!answered)
     return fail(Error::Kind::device, attempted, "the broker at {} does not answer", path_).hint("is efio-broker running?");
   if (answer.done == 0)
     return Failure(static_cast<Error::Kind>(answer.kind), answer.os, attempted,

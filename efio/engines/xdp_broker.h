@@ -26,7 +26,7 @@ namespace efio {
 enum class BrokerVerb : std::uint32_t { attach = 1, bind, set_socket, clear_socket, set_rules, promiscuous };
 
 struct BrokerRequest {
-  static constexpr std::uint32_t right_version = 1;
+  static constexpr std::uint32_t right_version = 2;
   std::uint32_t version = right_version;
   BrokerVerb verb = BrokerVerb::attach;
   char device[16] = {};
@@ -38,6 +38,7 @@ struct BrokerRequest {
   std::uint32_t zero_copy = 0;
   std::uint32_t entries = 0, fill = 0, completion = 0;
   std::uint32_t shared = 0;     // 1: the descriptor is a socket whose memory is shared; 0: it is the memory, of size bytes
+  std::uint32_t serial = 0;     // its answer says it again
   std::uint64_t size = 0, chunk = 0;
   char rules[4096] = {};
 };
@@ -45,6 +46,7 @@ static_assert(std::is_trivially_copyable_v<BrokerRequest>);
 
 struct BrokerAnswer {
   std::uint32_t done = 0;
+  std::uint32_t serial = 0;  // the request's
   std::uint32_t kind = 0;  // an Error::Kind
   std::int32_t os = 0;
   std::uint32_t attached = 0;  // an XdpAttach
@@ -53,7 +55,8 @@ struct BrokerAnswer {
 };
 static_assert(std::is_trivially_copyable_v<BrokerAnswer>);
 
-// One message each. False: the other side is gone, or what it sent is no such message.
+// One message each, with one descriptor at most; further ones are closed. False: the other side is gone, or what it sent
+// is no such message.
 bool send_message(int socket, std::span<const std::byte> bytes, int descriptor) noexcept;
 bool receive_message(int socket, std::span<std::byte> bytes, Fd& descriptor) noexcept;
 // Copies as much as fits, and ends it with a zero.
@@ -77,11 +80,12 @@ class XdpBroker : public std::enable_shared_from_this<XdpBroker> {
  private:
   class Program;
   XdpBroker(Fd socket, std::string path) : socket_(std::move(socket)), path_(std::move(path)) {}
-  Result<BrokerAnswer> ask(const BrokerRequest& request, int descriptor, Fd* received, const std::string& attempted);
+  Result<BrokerAnswer> ask(BrokerRequest request, int descriptor, Fd* received, const std::string& attempted);
 
   Fd socket_;
   std::string path_;
   std::mutex mutex_;
+  std::uint32_t asked_ = 0;  // requests
 };
 
 }  // namespace efio

@@ -2,8 +2,12 @@
 import json
 import os
 import shutil
+import signal
+import socket as sockets
 import subprocess
 import tempfile
+import threading
+import time
 
 from namespaces import veth_pair, wait_until
 from skip import require_program, require_root
@@ -163,7 +167,6 @@ def whoever_is_killed_leaves_nothing(a, b):
 
 
 def nonsense_is_refused(a, b):
-    import socket as sockets
     allow({"user": 0, "device": a.device})
     broker = start_broker(a)
     for message in (b"", b"x", os.urandom(4000), bytes(10000), os.urandom(60000)):
@@ -176,7 +179,7 @@ def nonsense_is_refused(a, b):
     index = int(a.run("cat", f"/sys/class/net/{a.device}/ifindex").stdout)
     number = lambda value: value.to_bytes(4, "little")
     for i in range(300):
-        about = number(1) + number(i % 8) + a.device.encode().ljust(16, b"\0") + number(index) if i >= 100 else number(1)
+        about = number(2) + number(i % 8) + a.device.encode().ljust(16, b"\0") + number(index) if i >= 100 else number(1)
         with sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET) as connection:
             connection.connect(socket)
             connection.settimeout(10)
@@ -184,10 +187,60 @@ def nonsense_is_refused(a, b):
             done = connection.recv(65536)[:4]
             harmless = i >= 100 and i % 8 in (4, 6)  # clear_socket, promiscuous
             assert done == number(1 if harmless else 0), (i, done)
+    # More descriptors than one: refused, and none stays behind.
+    descriptors = lambda: len(os.listdir(f"/proc/{broker.pid}/fd"))
+    before = descriptors()
+    for _ in range(20):
+        with sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET) as connection:
+            connection.connect(socket)
+            connection.settimeout(10)
+            sockets.send_fds(connection, [number(2) + number(6) + bytes(4176)], [0, 1])
+            assert connection.recv(65536) == b"", "an answer to two descriptors"
+    wait_until(lambda: descriptors() <= before, "no descriptor stays behind")
     assert broker.poll() is None
     wait_until(lambda: not attached(a) and "promiscuity 0" in link(a), "nonsense leaves nothing")
     broker.terminate()
     broker.communicate(timeout=30)
+
+
+def late_answers_are_not_taken_for_others(a, b):
+    """A broker that answers an earlier request first, as one does that was stopped while a program gave up on it; and a
+    program that is stopped meanwhile, after which the kernel does not resume its system call."""
+    path = socket + ".late"
+
+    def answer(request, why="", done=0):
+        device_error, native = 3, 1
+        numbers = b"".join(n.to_bytes(4, "little") for n in (done, request[17], device_error, 0, native, 0, 0))
+        return numbers + why.encode().ljust(512, b"\0") + bytes(512)
+
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(20)
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                hear = lambda: memoryview(connection.recv(65536)).cast("I")
+                attach = hear()
+                connection.send(answer(attach, done=1))
+                bind = hear()
+                program = int.from_bytes(connection.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, 12)[:4], "little")
+                for number in (signal.SIGSTOP, signal.SIGCONT):
+                    time.sleep(0.1)  # it waits for the answer by then
+                    os.kill(program, number)
+                connection.send(answer(attach, "of an earlier one"))
+                connection.send(answer(bind, "of this one"))
+                connection.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            Receiver(a, f"xdp:{a.device}?broker={path}", (), xdp_take).close()
+            raise AssertionError("it opened")
+        except Refused as error:
+            assert "of this one" in str(error), error
+        thread.join()
 
 
 def its_file_is_checked():
@@ -216,7 +269,8 @@ def its_file_is_checked():
 
 
 its_file_is_checked()
-for case in (nobody_receives_and_sends, the_file_decides, whoever_is_killed_leaves_nothing, nonsense_is_refused):
+for case in (nobody_receives_and_sends, the_file_decides, whoever_is_killed_leaves_nothing, nonsense_is_refused,
+             late_answers_are_not_taken_for_others):
     with veth_pair() as (a, b):
         for end in (a, b):
             end.run("ethtool", "-K", end.device, "tx", "off", "tso", "off", "gso", "off")

@@ -51,6 +51,7 @@ bool Session::serve() {
   Fd received;
   if (!receive_message(socket_.get(), std::as_writable_bytes(std::span(&request, 1)), received)) return false;
   BrokerAnswer answer;
+  answer.serial = request.serial;
   auto outcome = handle(request, std::move(received), answer);
   if (outcome) {
     answer.done = 1;
