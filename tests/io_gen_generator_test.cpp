@@ -88,7 +88,7 @@ TEST_P(Frames, HaveRightChecksumsAndPassTheChecker) {
       ASSERT_EQ(ethernet->tag_count(), GetParam().vlans);
       ASSERT_EQ(ethernet->dst(), traffic.dst_mac);
     }
-    checker.check(batch);
+    checker.check(batch, 0);
     batch.finish();
   }
   const auto& counts = checker.counts();
@@ -145,7 +145,7 @@ TEST(Generator, MoreFlowsThanStreamsShareThem) {
   Checker checker(Sequences::Start::zero, true);
   for (std::size_t i = 0; i < traffic.flows * 2; i += 137) {
     auto batch = line.next(137);
-    checker.check(batch);
+    checker.check(batch, 0);
     batch.finish();
   }
   EXPECT_EQ(line.generator.streams(), Tag::streams);
@@ -179,7 +179,7 @@ TEST(Checker, FindsEveryFlippedBit) {
     Checker checker(Sequences::Start::first_seen, true);
     auto batch = line.next(3);
     batch[1].bytes()[bit / 8] ^= std::byte{1} << (bit % 8);
-    checker.check(batch);
+    checker.check(batch, 0);
     const auto& counts = checker.counts();
     EXPECT_EQ(counts.frames, 3U);
     EXPECT_EQ(counts.right, 2U) << "bit " << bit % 8 << " of byte " << bit / 8;
@@ -194,7 +194,7 @@ TEST(Checker, TellsRightWrongAbsentAndUnknownApart) {
   efnet::store16(batch[1].bytes(), 40, 0);                                                 // UDP without a checksum
   efnet::store16(batch[2].bytes(), 40, efnet::load16(batch[2].bytes(), 40) == 1 ? 2 : 1);  // a wrong one
   efnet::store16(batch[3].bytes(), 12, 0x88CC);                                            // not IP
-  checker.check(batch);
+  checker.check(batch, 0);
   const auto& counts = checker.counts();
   EXPECT_EQ(std::tuple(counts.right, counts.absent, counts.wrong, counts.unknown), std::tuple(1U, 1U, 1U, 1U));
   EXPECT_EQ(counts.tagged, 3U);
@@ -208,7 +208,7 @@ TEST(Checker, SeesLossDuplicationAndOrder) {
   auto batch = line.next(10);
   std::swap(batch[2], batch[3]);
   std::memcpy(batch[6].bytes().data(), batch[5].bytes().data(), 60);
-  checker.check(batch);
+  checker.check(batch, 0);
   const auto sequence = checker.sequences().counts();
   EXPECT_EQ(sequence.reordered, 1U);
   EXPECT_EQ(sequence.duplicated, 1U);

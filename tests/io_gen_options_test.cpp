@@ -11,9 +11,7 @@ namespace {
 
 using efio::io_gen::Command;
 using efio::io_gen::Options;
-using efio::io_gen::Pacer;
 using efio::io_gen::parse_options;
-using efio::io_gen::Rate;
 using testing::HasSubstr;
 
 efio::Result<std::optional<Options>> parse(std::vector<const char*> words) {
@@ -86,31 +84,15 @@ TEST(Options, ATableIsRandomOverAllStreamsAndTellsItsSecondProcessTheRest) {
   EXPECT_THAT(options.traffic_words, testing::UnorderedElementsAre("--vlan=7", "--size=100"));
 }
 
-TEST(Options, RatesAreFramesOrBitsOfALayer) {
-  const auto rate = [](const char* text) { return *Rate::parse(text); };
-  EXPECT_EQ(rate("1M").per_second, 1'000'000U);
-  EXPECT_EQ(rate("1M").cost(1514), 1U);
-  EXPECT_EQ(rate("2Gbit").cost(60), 64U * 8);
-  EXPECT_EQ(rate("2GbitL1").cost(60), 84U * 8);
-  EXPECT_EQ(rate("2GbitL1").per_second, 2'000'000'000U);
-  EXPECT_FALSE(rate("line").limited());
-  for (const char* wrong : {"", "0", "fast", "1e99", "bit", "L1", "-1", "1M2"})
-    EXPECT_FALSE(Rate::parse(wrong)) << wrong;
-}
-
-// A late caller catches up, so that after any time exactly as many have gone as the rate says.
-TEST(Pacer, KeepsTheMeanWhateverTheCallerDoes) {
-  Pacer pacer(*Rate::parse("3M"));
-  std::uint64_t now = 1'000, gone = 0;
-  for (const std::uint64_t pause : {0, 1, 100, 333, 334, 50'000, 7, 1'000'000, 3}) {
-    now += pause;
-    pacer.wait(now);
-    while (pacer.take(60)) ++gone;
-    EXPECT_EQ(gone, (now - 1'000) * 3 / 1'000 + 1);
-    EXPECT_GT(pacer.wait(now), 0U);
-    EXPECT_LE(pacer.wait(now), 334U);
-  }
-  EXPECT_EQ(pacer.wait(now + pacer.wait(now)), 0U);
+TEST(Options, ARateNeedsAllOfItsWords) {
+  EXPECT_TRUE(parsed({"tx", "pipe:x", "--burst", "32@1ms"}).rate.limited());
+  EXPECT_EQ(parsed({"tx", "pipe:x", "--burst", "32", "--rate", "1M"}).rate.burst, 32U);
+  EXPECT_TRUE(parsed({"tx", "pipe:x", "--gaps", "poisson", "--rate", "1M"}).rate.poisson);
+  EXPECT_THAT(refusal({"tx", "pipe:x", "--burst", "32"}), HasSubstr("how often?"));
+  EXPECT_THAT(refusal({"tx", "pipe:x", "--burst", "32@1ms", "--rate", "1M"}), HasSubstr("another rate"));
+  EXPECT_THAT(refusal({"tx", "pipe:x", "--gaps", "poisson"}), HasSubstr("about which rate?"));
+  EXPECT_THAT(refusal({"tx", "pipe:x", "--gaps", "poisson", "--burst", "2@1s"}), HasSubstr("a burst has no gaps"));
+  EXPECT_THAT(refusal({"tx", "pipe:x", "--expect-rate"}), HasSubstr("no rate was asked for"));
 }
 
 }  // namespace

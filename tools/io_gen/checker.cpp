@@ -57,7 +57,7 @@ std::optional<Bytes> payload_of(Bytes frame) {
 
 }  // namespace
 
-void Checker::check_slowly(const Slot& slot) noexcept {
+void Checker::check_slowly(const Slot& slot, std::uint64_t looked) noexcept {
   const bool continues = slot.has(Slot::more);
   if (std::exchange(continued_, continues)) {
     // The rest of a frame whose first slot was looked at; the frame counts with its last one.
@@ -71,6 +71,7 @@ void Checker::check_slowly(const Slot& slot) noexcept {
     const Tag tag = Tag::load(payload->data());
     ++counts_.tagged;
     sequences_.see(tag.stream, tag.sequence);
+    if (delays_) delays_->see(slot, tag.time, tag.stream, looked);
   } else {
     ++counts_.untagged;
   }
@@ -91,7 +92,7 @@ void Checker::check_slowly(const Slot& slot) noexcept {
   }
 }
 
-void Checker::check(const RxBatch& batch) noexcept {
+void Checker::check(const RxBatch& batch, std::uint64_t looked) noexcept {
   const auto check_short = short_kernel().check;
   const Slot* const slots = batch.begin();
   const std::size_t n = batch.size();
@@ -102,11 +103,12 @@ void Checker::check(const RxBatch& batch) noexcept {
     if (quick_way && !continued_ && slots[i].length == smallest_frame) [[likely]] {
       const std::size_t found = check_short(slots + i, std::min(n - i, std::size(names_)), names_);
       sequences_.see_all(names_, found);
+      if (delays_) delays_->see_short(slots + i, found, names_, looked);
       quick += found;
       i += found;
       if (found > 0) continue;
     }
-    check_slowly(slots[i++]);
+    check_slowly(slots[i++], looked);
   }
   counts_.frames += quick;
   counts_.tagged += quick;

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "efio/queue.h"
+#include "tools/io_gen/delays.h"
 #include "tools/io_gen/sequence.h"
 
 namespace efio::io_gen {
@@ -23,16 +25,22 @@ class alignas(64) Checker {  // beside what the sending thread writes
  public:
   Checker(Sequences::Start start, bool verify) : sequences_(start), verify_(verify) {}
 
-  void check(const RxBatch& batch) noexcept;
+  // `looked`: Clock::now() of the batch.
+  void check(const RxBatch& batch, std::uint64_t looked) noexcept;
+
+  // From now on each tagged frame's delay is measured too. Throws std::bad_alloc.
+  void measure_delays() { delays_.emplace(); }
+  const std::optional<Delays>& delays() const noexcept { return delays_; }
 
   const CheckCounts& counts() const noexcept { return counts_; }
   Sequences& sequences() noexcept { return sequences_; }
   bool verifies() const noexcept { return verify_; }
 
  private:
-  void check_slowly(const Slot& slot) noexcept;
+  void check_slowly(const Slot& slot, std::uint64_t looked) noexcept;
 
   Sequences sequences_;
+  std::optional<Delays> delays_;
   CheckCounts counts_;
   bool verify_;
   std::uint64_t names_[64] = {};  // streams and sequences of frames that took the short way

@@ -22,11 +22,13 @@ constexpr auto longest_run = std::chrono::hours(24 * 366);
 // The words of the command line, before anything is made of them. Empty: not given.
 struct Words {
   std::string tx, rx;
-  std::string size, flows, order, seed, proto, src, dst, sport, dport, src_mac, dst_mac, vlan, stream_base, rate;
+  std::string size, flows, order, seed, proto, src, dst, sport, dport, src_mac, dst_mac, vlan, stream_base, rate, burst,
+      gaps;
   std::string count, duration, batch, cpus, write, loops;
   std::string expect_sent, expect_received, expect_lost;
   unsigned threads = 1;
-  bool no_tag = false, verify = false, no_verify = false, json = false, say_ready = false, expect_clean = false;
+  bool no_tag = false, verify = false, no_verify = false, json = false, say_ready = false, expect_clean = false,
+       expect_rate = false;
 };
 
 void add_traffic(CLI::App& app, Words& w) {
@@ -54,8 +56,14 @@ void add_traffic(CLI::App& app, Words& w) {
 void add_sending(CLI::App& app, Words& w) {
   add_traffic(app, w);
   app.add_option("--rate", w.rate,
-                 "1M (frames/s), 2Gbit (layer 2 with FCS), 2GbitL1 (with preamble and gap) or line [line]")
+                 "1M (frames/s), 2Gbit (layer 2 with FCS), 2GbitL1 (with preamble and gap) or line; steps and ramps: "
+                 "1M@2s,1M-5M@10s,5M [line]")
       ->type_name("RATE");
+  app.add_option("--burst", w.burst, "So many frames together, at the mean rate of --rate; or N@1ms: one every 1 ms")
+      ->type_name("N[@TIME]");
+  app.add_option("--gaps", w.gaps, "Under a rate: even, or exponential about it from --seed [even]")
+      ->check(CLI::IsMember({"even", "poisson"}));
+  app.add_flag("--expect-rate", w.expect_rate, "End with 1 if less was sent than --rate or --burst says");
   app.add_option("--expect-sent", w.expect_sent, "End with 1 unless exactly so many were sent")->type_name("N");
 }
 
@@ -214,9 +222,9 @@ void read_traffic(Reader& read, const Words& w, Options& options) {
 // What a second process must be told to make the same frames.
 std::vector<std::string> traffic_words(const Words& w) {
   const std::pair<const char*, const std::string&> given[] = {
-      {"--size", w.size},       {"--seed", w.seed},       {"--proto", w.proto}, {"--src", w.src},
-      {"--dst", w.dst},         {"--sport", w.sport},     {"--dport", w.dport}, {"--src-mac", w.src_mac},
-      {"--dst-mac", w.dst_mac}, {"--vlan", w.vlan},       {"--batch", w.batch}, {"--stream-base", w.stream_base}};
+      {"--size", w.size},       {"--seed", w.seed},   {"--proto", w.proto}, {"--src", w.src},
+      {"--dst", w.dst},         {"--sport", w.sport}, {"--dport", w.dport}, {"--src-mac", w.src_mac},
+      {"--dst-mac", w.dst_mac}, {"--vlan", w.vlan},   {"--batch", w.batch}, {"--stream-base", w.stream_base}};
   std::vector<std::string> words;
   for (const auto& [option, value] : given)
     if (!value.empty()) words.push_back(fmt::format("{}={}", option, value));
@@ -239,6 +247,21 @@ std::chrono::nanoseconds read_duration(Reader& read, const std::string& word, st
   return otherwise;
 }
 
+void read_rate(Reader& read, const Words& w, Options& options) {
+  Rate& rate = options.rate;
+  if (!w.rate.empty()) read.take(Rate::parse(w.rate), rate);
+  if (!w.burst.empty()) read.also(rate.parse_burst(w.burst));
+  rate.poisson = w.gaps == "poisson";
+  rate.seed = options.traffic.seed;
+  if (rate.poisson && (!rate.limited() || rate.burst > 1))
+    read.refuse("--gaps", w.gaps, rate.burst > 1 ? "a burst has no gaps" : "about which rate?", "--rate 1M");
+  if (w.expect_rate && !rate.limited())
+    read.refuse("--expect-rate", "", "no rate was asked for", "--rate 1M or --burst 32@1ms");
+  options.rate_words = w.burst.empty()  ? w.rate
+                       : w.rate.empty() ? w.burst
+                                        : fmt::format("{}, {} together", w.rate, w.burst);
+}
+
 Result<Options> make_options(const Words& w, Command command) {
   Options options;
   Reader read;
@@ -246,7 +269,7 @@ Result<Options> make_options(const Words& w, Command command) {
   options.tx_port = w.tx;
   options.rx_port = w.rx;
   if (command != Command::rx) read_traffic(read, w, options);
-  if (!w.rate.empty()) read.take(Rate::parse(w.rate), options.rate);
+  read_rate(read, w, options);
   options.count = read.number("--count", w.count, UINT64_MAX, 1, most_count);
   options.duration =
       read_duration(read, w.duration, command == Command::table ? std::chrono::seconds(1) : std::chrono::seconds(0));
@@ -264,6 +287,7 @@ Result<Options> make_options(const Words& w, Command command) {
   options.expect.received = read.optional_number("--expect-received", w.expect_received);
   options.expect.lost = read.optional_number("--expect-lost", w.expect_lost);
   options.expect.clean = w.expect_clean;
+  options.expect.rate = w.expect_rate;
   if (command == Command::table && options.tx_port.empty() != options.rx_port.empty())
     read.refuse("table", options.tx_port.empty() ? "--rx " + w.rx : "--tx " + w.tx, "a table needs both ports, or none",
                 "--tx veth0 --rx veth1; none: in memory");

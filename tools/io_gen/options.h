@@ -19,6 +19,7 @@ enum class Command : std::uint8_t { tx, rx, both, table };
 struct Expectations {
   std::optional<std::uint64_t> sent, received;  // exactly
   std::optional<std::uint64_t> lost;            // at most
+  bool rate = false;                            // what --rate or --burst says
   bool clean = false;                           // nothing lost, duplicated, reordered or with a wrong checksum
 };
 
@@ -29,6 +30,7 @@ struct Options {
   bool src_mac_given = false, dst_mac_given = false;
   std::vector<std::string> traffic_words;  // of table: its options about frames, but --flows and --order, as given
   Rate rate;
+  std::string rate_words;  // as given
   std::uint64_t count = UINT64_MAX;      // frames
   std::chrono::nanoseconds duration{0};  // 0: no limit; of table: a cell's
   std::size_t batch = 64;

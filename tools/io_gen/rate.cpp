@@ -1,10 +1,8 @@
 #include "tools/io_gen/rate.h"
 
-#include <time.h>
-
 #include <algorithm>
+#include <optional>
 
-#include "efio/clock.h"
 #include "efio/fail.h"
 #include "efio/text.h"
 #include "tools/io_gen/traffic.h"
@@ -13,13 +11,14 @@ namespace efio::io_gen {
 
 namespace {
 
-__extension__ using Wide = unsigned __int128;
-
 constexpr std::uint64_t second = 1'000'000'000;
 constexpr std::uint64_t most_frames = 10'000'000'000;
 constexpr std::uint64_t most_bits = 10'000'000'000'000;
-constexpr std::uint64_t longest_sleep = 50'000'000;
-constexpr std::uint64_t wake_early = 80'000;  // what a sleep may last too long
+constexpr std::uint64_t longest_step = 366 * 24 * 3600 * second;
+constexpr std::uint64_t most_burst = 1'000'000;
+
+constexpr const char* examples =
+    "1M (frames a second), 2Gbit, 2GbitL1 (with preamble and gap), line, or 1M@2s,1M-5M@10s,5M";
 
 bool strip(std::string_view& text, std::string_view suffix) {
   if (!text.ends_with(suffix)) return false;
@@ -27,24 +26,91 @@ bool strip(std::string_view& text, std::string_view suffix) {
   return true;
 }
 
+// The part before the separator; the rest stays.
+std::string_view cut(std::string_view& text, char separator) {
+  const auto at = text.find(separator);
+  const auto first = text.substr(0, at);
+  text = at == std::string_view::npos ? std::string_view{} : text.substr(at + 1);
+  return first;
+}
+
+std::optional<std::uint64_t> positive_ns(std::string_view text) {
+  const auto time = parse_duration(text);
+  if (!time || time->count() <= 0 || static_cast<std::uint64_t>(time->count()) > longest_step) return std::nullopt;
+  return static_cast<std::uint64_t>(time->count());
+}
+
+struct Amount {
+  std::uint64_t per_second;
+  Rate::Unit unit;
+};
+
+Result<Amount> amount(std::string_view text, const std::string& attempted) {
+  Amount amount{0, Rate::Unit::frames};
+  if (strip(text, "bitL1"))
+    amount.unit = Rate::Unit::bits_layer1;
+  else if (strip(text, "bit"))
+    amount.unit = Rate::Unit::bits_layer2;
+  const auto number = parse_count(text);
+  if (!number || *number == 0) return fail(Error::Kind::usage, attempted, "not a rate").hint("{}", examples);
+  const auto most = amount.unit == Rate::Unit::frames ? most_frames : most_bits;
+  if (*number > most) return fail(Error::Kind::usage, attempted, "out of range").hint("at most {}, or line", most);
+  amount.per_second = *number;
+  return amount;
+}
+
 }  // namespace
 
 Result<Rate> Rate::parse(std::string_view text) {
   const auto attempted = fmt::format("--rate {}", text);
-  if (text == "line") return Rate{};
   Rate rate;
-  if (strip(text, "bitL1"))
-    rate.unit = Unit::bits_layer1;
-  else if (strip(text, "bit"))
-    rate.unit = Unit::bits_layer2;
-  const auto number = parse_count(text);
-  if (!number || *number == 0)
-    return fail(Error::Kind::usage, attempted, "not a rate")
-        .hint("1M (frames a second), 2Gbit, 2GbitL1 (with preamble and gap) or line");
-  const auto most = rate.unit == Unit::frames ? most_frames : most_bits;
-  if (*number > most) return fail(Error::Kind::usage, attempted, "out of range").hint("at most {}, or line", most);
-  rate.per_second = *number;
+  if (text == "line") return rate;
+  if (text.ends_with(',')) return fail(Error::Kind::usage, attempted, "not a rate").hint("{}", examples);
+  std::optional<Unit> unit;
+  do {
+    auto part = cut(text, ',');
+    auto from_to = cut(part, '@');
+    const bool ramp = from_to.find('-') != std::string_view::npos;
+    const auto from = amount(cut(from_to, '-'), attempted);
+    if (!from) return std::unexpected(from.error());
+    const auto to = ramp ? amount(from_to, attempted) : from;
+    if (!to) return std::unexpected(to.error());
+    if (from->unit != to->unit || unit.value_or(from->unit) != from->unit)
+      return fail(Error::Kind::usage, attempted, "its rates are of different kinds")
+          .hint("all in frames, or all in bits");
+    unit = from->unit;
+    Step step{from->per_second, to->per_second, second, 0};
+    if (!part.empty()) {
+      const auto ns = positive_ns(part);
+      if (!ns) return fail(Error::Kind::usage, attempted, "\"{}\" is not a time", part).hint("{}", examples);
+      step.ns = *ns;
+    } else if (ramp || !text.empty()) {
+      return fail(Error::Kind::usage, attempted, "a step that does not say how long it is").hint("{}", examples);
+    }
+    rate.steps.push_back(step);
+  } while (!text.empty());
+  rate.unit = *unit;
   return rate;
+}
+
+Result<void> Rate::parse_burst(std::string_view text) {
+  const auto attempted = fmt::format("--burst {}", text);
+  constexpr const char* hint = "--burst 32@1ms, or --burst 32 --rate 1M";
+  auto rest = text;
+  const bool timed = rest.find('@') != std::string_view::npos;
+  const auto frames = parse_count(cut(rest, '@'));
+  if (!frames || *frames == 0 || *frames > most_burst)
+    return fail(Error::Kind::usage, attempted, "not a number of frames up to {}", most_burst).hint("{}", hint);
+  if (timed) {
+    const auto ns = positive_ns(rest);
+    if (!ns) return fail(Error::Kind::usage, attempted, "\"{}\" is not a time", rest).hint("{}", hint);
+    if (limited()) return fail(Error::Kind::usage, attempted, "--rate says another rate").hint("{}", hint);
+    steps = {{*frames, *frames, *ns, 0}};
+  } else if (!limited()) {
+    return fail(Error::Kind::usage, attempted, "how often?").hint("{}", hint);
+  }
+  burst = *frames;
+  return {};
 }
 
 std::uint64_t Rate::cost(std::uint32_t length) const noexcept {
@@ -59,30 +125,9 @@ std::uint64_t Rate::cost(std::uint32_t length) const noexcept {
   return (length + fcs + wire_overhead) * 8;
 }
 
-std::uint64_t Pacer::wait(std::uint64_t now) noexcept {
-  if (!started_) started_ = true, start_ = now;
-  const std::uint64_t elapsed = now - start_;
-  allowed_ = static_cast<std::uint64_t>(Wide{elapsed} * rate_.per_second / second);
-  if (spent_ <= allowed_) return 0;
-  const auto due = static_cast<std::uint64_t>((Wide{spent_} * second + rate_.per_second - 1) / rate_.per_second);
-  return due - elapsed;
-}
-
-bool Pacer::take(std::uint32_t length) noexcept {
-  if (spent_ > allowed_) return false;
-  spent_ += rate_.cost(length);
-  return true;
-}
-
-void wait_for(std::uint64_t ns) noexcept {
-  ns = std::min(ns, longest_sleep);
-  const std::uint64_t until = Clock::monotonic() + ns;
-  if (ns > wake_early) {
-    const std::uint64_t asleep = ns - wake_early;
-    const timespec time{static_cast<time_t>(asleep / second), static_cast<long>(asleep % second)};
-    ::nanosleep(&time, nullptr);
-  }
-  while (Clock::monotonic() < until) __builtin_ia32_pause();
+double Rate::gap(std::uint32_t length) const noexcept {
+  if (!constant() || burst > 1 || poisson) return 0;
+  return static_cast<double>(cost(length)) * static_cast<double>(steps[0].per) / static_cast<double>(steps[0].from);
 }
 
 }  // namespace efio::io_gen

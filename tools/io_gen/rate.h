@@ -1,8 +1,10 @@
-// `--rate`, and when the next frame is due under it.
+// `--rate`, `--burst` and `--gaps`: how many frames, or bits, are to go by when.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "efio/result.h"
 
@@ -10,38 +12,32 @@ namespace efio::io_gen {
 
 struct Rate {
   enum class Unit : std::uint8_t { frames, bits_layer2, bits_layer1 };
-  std::uint64_t per_second = 0;  // 0: as fast as possible
+  // Units in every `per` ns, changing evenly from the one to the other within `ns`; the last step goes on for ever at
+  // `to`.
+  struct Step {
+    std::uint64_t from = 0, to = 0;
+    std::uint64_t per = 1'000'000'000;
+    std::uint64_t ns = 0;
+  };
+  std::vector<Step> steps;  // none: as fast as possible
   Unit unit = Unit::frames;
+  std::uint64_t burst = 1;  // frames that go together
+  bool poisson = false;     // gaps are exponential about the rate, independent of each other
+  std::uint64_t seed = 1;   // of them
 
-  bool limited() const noexcept { return per_second != 0; }
+  bool limited() const noexcept { return !steps.empty(); }
+  // One rate for ever.
+  bool constant() const noexcept { return steps.size() == 1 && steps[0].from == steps[0].to; }
   // What a frame of `length` bytes (without FCS) uses up.
   std::uint64_t cost(std::uint32_t length) const noexcept;
+  // ns between the beginnings of frames of `length` bytes that go alone; 0: no such number.
+  double gap(std::uint32_t length) const noexcept;
 
-  // "1M" (frames a second), "2Gbit" (layer 2 with FCS), "2GbitL1" (with preamble and gap too), "line". Errors: usage.
+  // "1M" (frames a second), "2Gbit" (layer 2 with FCS), "2GbitL1" (with preamble and gap too), "line". Steps and ramps,
+  // one after the other: "1M@2s,1M-5M@10s,5M". Errors: usage.
   static Result<Rate> parse(std::string_view text);
+  // "32" frames together at the mean rate there is, or "32@1ms", beginning every 1 ms. Errors: usage.
+  Result<void> parse_burst(std::string_view text);
 };
-
-// Keeps an absolute schedule: a frame is due when all before it have used up the time since the start, so that a late
-// one is caught up and the mean does not drift.
-class Pacer {
- public:
-  explicit Pacer(Rate rate) : rate_(rate) {}
-
-  // ns until the next frame is due; 0: now. The first call starts the schedule. `now`: Clock::monotonic().
-  std::uint64_t wait(std::uint64_t now) noexcept;
-  // Whether one more frame is due at the time of the last wait(); if so, it is taken off the schedule.
-  bool take(std::uint32_t length) noexcept;
-  bool limited() const noexcept { return rate_.limited(); }
-
- private:
-  Rate rate_;
-  bool started_ = false;
-  std::uint64_t start_ = 0;
-  std::uint64_t spent_ = 0;    // of the unit, since the start
-  std::uint64_t allowed_ = 0;  // at the last wait()
-};
-
-// Sleeps most of the time and spins the rest; at most 50 ms, so that a stop is seen.
-void wait_for(std::uint64_t ns) noexcept;
 
 }  // namespace efio::io_gen

@@ -24,7 +24,7 @@ std::size_t Receiver::take(RxQueue& queue) noexcept {
   newest_ = Clock::now();
   if (first_ == 0) first_ = newest_;
   const std::uint64_t before = checker_.counts().frames;
-  checker_.check(batch);
+  checker_.check(batch, newest_);
   left_ -= checker_.counts().frames - before;
   if (copy_ == nullptr)
     batch.finish();

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
+#include "efio/clock.h"
 #include "efio/version.h"
 
 namespace efio::io_gen {
@@ -56,15 +58,104 @@ std::string flows_text(const Generator& generator) {
   return text + "\n";
 }
 
+std::string ns_text(double ns) {
+  if (ns < 10'000) return fmt::format("{:.0f} ns", ns);
+  if (ns < 10'000'000) return fmt::format("{:.2f} us", ns / 1e3);
+  return fmt::format("{:.2f} ms", ns / 1e6);
+}
+
+constexpr std::array<std::pair<const char*, double>, 6> quantiles = {
+    {{"p50", .5}, {"p90", .9}, {"p99", .99}, {"p99.9", .999}, {"p99.99", .9999}, {"p99.999", .99999}}};
+
+Json histogram_json(const Histogram& all) {
+  Json json = {{"count", all.count()}, {"min_ns", all.least()}, {"mean_ns", all.mean()}};
+  for (const auto& [name, share] : quantiles) json[fmt::format("{}_ns", name)] = all.quantile(share);
+  json["max_ns"] = all.most();
+  auto& steps = json["histogram"] = Json::array();
+  all.each(
+      [&](std::uint64_t first, std::uint64_t last, std::uint64_t count) { steps.push_back({first, last, count}); });
+  return json;
+}
+
+std::string histogram_text(const Histogram& all) {
+  std::string text = ns_text(static_cast<double>(all.least()));
+  for (const auto& [name, share] : quantiles)
+    text += fmt::format(", {} {}", name, ns_text(static_cast<double>(all.quantile(share))));
+  return text + fmt::format(", most {}", ns_text(static_cast<double>(all.most())));
+}
+
+std::string gaps_text(const Outcome& o) {
+  if (o.gaps == nullptr) return "";
+  std::string text = rate_reached(o)
+                         ? fmt::format("  the rate asked for, {}, was reached\n", o.rate_asked)
+                         : fmt::format("  the rate asked for, {}, was NOT reached: {:.2f} % of it was not sent\n",
+                                       o.rate_asked, o.behind * 100);
+  text += fmt::format("  gaps: mean {}, least {}\n", ns_text(o.gaps->all().mean()), histogram_text(o.gaps->all()));
+  if (o.gaps->asked() > 0)
+    text += fmt::format("        {:.2f} % within {:.0f} ns of {}\n", o.gaps->near() * 100, Gaps::near_ns,
+                        ns_text(o.gaps->asked()));
+  return text;
+}
+
+Json gaps_json(const Gaps& gaps) {
+  Json json = histogram_json(gaps.all());
+  if (gaps.asked() > 0) {
+    json["asked_ns"] = gaps.asked();
+    json["within_100_ns"] = gaps.near();
+  }
+  return json;
+}
+
+// RFC 8219 section 7.3.1: the 99.9th percentile less the least.
+std::uint64_t delay_variation(const Histogram& delays) { return delays.quantile(.999) - delays.least(); }
+
+std::string arrival_source(const Delays& delays) {
+  const auto all = delays.delays().count() + delays.negative();
+  return delays.stamped() == all ? "kernel or device, each" : delays.stamped() == 0 ? "clock, once a batch" : "mixed";
+}
+
+std::string delays_text(const Checker& checker) {
+  if (!checker.delays() || checker.counts().tagged == 0) return "";
+  const Delays& d = *checker.delays();
+  const auto jitter = d.jitter();
+  std::string text;
+  if (d.delays().count() > 0)
+    text = fmt::format("  delay: mean {}, least {}\n", ns_text(d.delays().mean()), histogram_text(d.delays()));
+  text += fmt::format("         PDV {}, jitter {} (RFC 3550, mean of streams; most {}); arrival by {}\n",
+                      ns_text(static_cast<double>(delay_variation(d.delays()))), ns_text(jitter.mean),
+                      ns_text(jitter.most), arrival_source(d));
+  if (d.negative() > 0)
+    text += fmt::format("         {} arrived before they were sent, by up to {} ns: the clocks differ\n",
+                        grouped(d.negative()), -d.least());
+  return text;
+}
+
+Json delays_json(const Delays& d) {
+  Json json = histogram_json(d.delays());
+  const auto jitter = d.jitter();
+  json["pdv_ns"] = delay_variation(d.delays());
+  json["jitter_ns"] = jitter.mean;
+  json["jitter_most_ns"] = jitter.most;
+  json["negative"] = d.negative();
+  if (d.negative() > 0) json["negative_most_ns"] = -d.least();
+  json["sent_time"] = "clock, once a batch";
+  json["arrival_time"] = arrival_source(d);
+  json["clock"] = Clock::source();
+  return json;
+}
+
 }  // namespace
+
+bool rate_reached(const Outcome& o) { return o.behind <= 1e-4; }
 
 std::string report_text(const Outcome& o) {
   std::string text;
   if (o.tx_port != nullptr)
-    text += tools::port_text(*o.tx_port) + flows_text(*o.generator) + rate_text(o.tx, o.tx_port->info().link_bits);
+    text += tools::port_text(*o.tx_port) + flows_text(*o.generator) + rate_text(o.tx, o.tx_port->info().link_bits) +
+            gaps_text(o);
   if (o.rx_port != nullptr)
     text += tools::port_text(*o.rx_port) + checker_text(*o.checker, o.sequence) +
-            rate_text(o.rx, o.rx_port->info().link_bits);
+            rate_text(o.rx, o.rx_port->info().link_bits) + delays_text(*o.checker);
   if (o.copy_port != nullptr) text += tools::port_text(*o.copy_port);
   return text;
 }
@@ -79,6 +170,12 @@ Json report_json(const Outcome& o) {
     rate["tx_pps"] = o.tx.rate(o.tx_port->info().link_bits);
     json["flows"] = o.generator->flows();
     json["streams"] = o.generator->streams();
+    if (o.gaps != nullptr) {
+      rate["asked"] = o.rate_asked;
+      rate["reached"] = rate_reached(o);
+      rate["behind"] = o.behind;
+      json["gaps"] = gaps_json(*o.gaps);
+    }
   }
   if (o.rx_port != nullptr) {
     rate["rx_pps"] = o.rx.rate(o.rx_port->info().link_bits);
@@ -90,6 +187,7 @@ Json report_json(const Outcome& o) {
     if (o.checker->verifies())
       json["checksums"] = {
           {"right", counts.right}, {"wrong", counts.wrong}, {"absent", counts.absent}, {"unknown", counts.unknown}};
+    if (o.checker->delays() && counts.tagged > 0) json["delay"] = delays_json(*o.checker->delays());
   }
   if (!o.errors.empty()) {
     auto& errors = json["errors"] = Json::array();
@@ -105,6 +203,8 @@ std::vector<std::string> not_met(const Options& options, const Outcome& o) {
     const auto tx = o.tx_port->stats().tx;
     if (expect.sent && tx.sent != *expect.sent)
       sentences.push_back(fmt::format("--expect-sent {}: {} were sent", *expect.sent, tx.sent));
+    if (expect.rate && !rate_reached(o))
+      sentences.push_back(fmt::format("--expect-rate: {:.2f} % of {} was not sent", o.behind * 100, o.rate_asked));
     // All were offered, yet not all were sent: the counters name the reasons.
     if (tx.offered == options.count && tx.sent != options.count)
       sentences.push_back(fmt::format("--count {}: {} were sent, {} dropped, {} pending", options.count, tx.sent,

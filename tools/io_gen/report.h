@@ -9,6 +9,7 @@
 #include "efio/port.h"
 #include "tools/common/port_report.h"
 #include "tools/io_gen/checker.h"
+#include "tools/io_gen/gaps.h"
 #include "tools/io_gen/generator.h"
 #include "tools/io_gen/options.h"
 
@@ -33,12 +34,18 @@ struct Outcome {
   const Generator* generator = nullptr;  // where there is a sender
   const Checker* checker = nullptr;      // where there is a receiver
   SequenceCounts sequence;
+  std::string rate_asked;      // empty: none
+  const Gaps* gaps = nullptr;  // where a rate was asked for
+  double behind = 0;           // the share of it that was not sent
   bool interrupted = false;
   std::vector<Error> errors;
 };
 
 std::string report_text(const Outcome& outcome);
 tools::Json report_json(const Outcome& outcome);
+
+// Whether what was sent is what the rate asked for, to a ten-thousandth.
+bool rate_reached(const Outcome& outcome);
 
 // What was asked for and not met, a sentence each.
 std::vector<std::string> not_met(const Options& options, const Outcome& outcome);

@@ -10,6 +10,7 @@
 #include "efio/fail.h"
 #include "tools/common/cpus.h"
 #include "tools/common/exit_code.h"
+#include "tools/io_gen/pacer.h"
 #include "tools/io_gen/ports.h"
 
 namespace efio::io_gen {
@@ -36,6 +37,7 @@ Result<void> Run::prepare() {
     rx_port_ = std::move(*port);
     checker_.emplace(options_.command == Command::both ? Sequences::Start::zero : Sequences::Start::first_seen,
                      options_.verify);
+    checker_->measure_delays();
   }
   if (!options_.write.empty()) {
     auto port = open_capture(options_.write);
@@ -84,6 +86,7 @@ Result<void> Run::send() {
 }
 
 void Run::finish_sending() {
+  outcome_.behind = sender_->behind(Clock::monotonic());
   tx_port_->drain();
   send_end_ = Clock::monotonic();
   sent_all_.store(true, std::memory_order_release);
@@ -110,7 +113,11 @@ void Run::receive_rest() {
   const std::uint64_t sent = tx_port_->stats().tx.sent;
   const std::uint64_t start = Clock::monotonic();
   std::uint64_t newest = start;
-  while (!receiver_->done() && checker_->counts().frames < sent) {
+  const auto all_here = [&] {
+    const std::uint64_t frames = checker_->counts().frames;
+    return frames >= sent && frames - checker_->sequences().counts().duplicated >= sent;
+  };
+  while (!receiver_->done() && !all_here()) {
     const std::uint64_t now = Clock::monotonic();
     if (receiver_->step() > 0)
       newest = now;
@@ -235,6 +242,8 @@ void Run::judge() {
     const auto tx = tx_port_->stats().tx;
     o.tx_port = &*tx_port_;
     o.generator = &*generator_;
+    o.rate_asked = options_.rate_words;
+    o.gaps = sender_->gaps() ? &*sender_->gaps() : nullptr;
     o.tx = {tx.sent, tx.bytes, seconds_between(send_start_, send_end_)};
   }
   if (rx_port_) {

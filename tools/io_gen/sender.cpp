@@ -29,8 +29,13 @@ std::size_t Sender::step() noexcept {
   const std::size_t sent = batch.commit();
   queue_.flush();
   left_ -= sent;
-  if (pacer_.limited()) owed_ -= sent;
+  if (pacer_.limited()) {
+    owed_ -= sent;
+    gaps_->sent(Clock::monotonic(), sent);
+  }
   return sent;
 }
+
+double Sender::behind(std::uint64_t now) noexcept { return pacer_.limited() ? pacer_.behind(now, owed_) : 0; }
 
 }  // namespace efio::io_gen
