@@ -101,7 +101,6 @@ std::uint32_t XdpTx::publish_plain(std::uint32_t most) noexcept {
   const std::byte* const base = pool_->base();
   const auto limit = static_cast<std::uint32_t>(longest_) - ETH_HLEN;
   const std::uint32_t chunk = 1U << shift_;
-  constexpr std::uint64_t special = Slot::head(0, 0, Slot::more | Slot::metadata);
   const Slot* const first = &slot_at(published_);
   const Slot* slot = first;
   socket_.descriptors.visit(produced_, most, [=, &slot](xdp_desc* descriptor, std::uint32_t count, std::uint32_t before) {
@@ -109,12 +108,9 @@ std::uint32_t XdpTx::publish_plain(std::uint32_t most) noexcept {
     const Slot* at = slot;
 #pragma GCC unroll 4
     for (const Slot* const end = at + count; at != end; ++at, ++descriptor) {
-      std::uint64_t head;
-      __builtin_memcpy(&head, reinterpret_cast<const std::byte*>(at) + Slot::head_at, sizeof head);
-      const auto length = at->length;
-      const std::uint32_t offset = at->offset;
+      const std::uint32_t length = at->length, offset = at->offset;
       // One comparison for too short and too long.
-      if (length - ETH_HLEN > limit || offset + length > chunk || (head & special) != 0) [[unlikely]] break;
+      if (length - ETH_HLEN > limit || offset + length > chunk || at->has(Slot::more | Slot::metadata)) [[unlikely]] break;
       const std::uint64_t filled[2] = {static_cast<std::uint64_t>(at->buffer - base) + offset, length};  // no options
       __builtin_memcpy(descriptor, filled, sizeof filled);
     }

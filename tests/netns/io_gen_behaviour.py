@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 
 from namespaces import interrupt, veth_pair
 from skip import require_root
@@ -99,6 +100,27 @@ def a_deleted_interface_is_named_and_the_counts_still_come():
             assert told["errors"] == [err.removeprefix("io_gen: ").rstrip("\n")]
 
 
+def a_receiver_without_frames_costs_next_to_nothing():
+    def used(process):
+        """Seconds of processor time, to the nanosecond."""
+        tasks = f"/proc/{process.pid}/task"
+        return sum(int(open(f"{tasks}/{task}/schedstat").read().split()[0]) for task in os.listdir(tasks)) / 1e9
+
+    with veth_pair() as (a, b):
+        receivers = [a.start(io_gen, "rx", f"xdp:{a.device}", "--say-ready"), b.start(io_gen, "rx", f"packet:{b.device}", "--say-ready")]
+        for process in receivers:
+            assert "ready" in process.stderr.readline()
+        for end in (a, b):  # after a load, from which a receiver that sleeps by the clock has to come back
+            assert end.run(io_gen, "tx", f"packet:{end.device}", "--duration", "200ms").returncode == 0
+        time.sleep(0.1)
+        before, began = [used(process) for process in receivers], time.monotonic()
+        time.sleep(3)
+        for process, then, engine in zip(receivers, before, ("xdp", "packet")):
+            share = (used(process) - then) / (time.monotonic() - began)
+            assert 0 < share < 0.02, f"{engine}: {share:.2%} of a processor"
+            interrupt(process)
+
+
 def addresses_come_from_the_device_and_its_neighbours():
     with veth_pair() as (a, b):
         a.run("ip", "neigh", "add", "198.19.0.1", "lladdr", "02:12:34:56:78:9a", "dev", a.device, check=True)
@@ -122,4 +144,5 @@ with work:
     a_capture_is_sent_and_read_back()
     require_root()
     a_deleted_interface_is_named_and_the_counts_still_come()
+    a_receiver_without_frames_costs_next_to_nothing()
     addresses_come_from_the_device_and_its_neighbours()
