@@ -1,12 +1,6 @@
 // Each request is a structure that begins with its command and ends in an array whose length an earlier request told.
 #include "efio/engines/ethtool.h"
 
-#include <linux/ethtool.h>
-#include <linux/if.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -14,67 +8,37 @@
 #include <string_view>
 #include <vector>
 
-#include "efio/descriptor.h"
+#include "efio/engines/ethtool_message.h"
 
 namespace efio {
 
 namespace {
 
-// A request with room for `tail` bytes of its array, all zero. Plain data whose life begins with the words'.
-template <class Request>
-class Message {
- public:
-  explicit Message(std::uint32_t command, std::size_t tail = 0)
-      : words_((sizeof(Request) + tail + sizeof(std::uint64_t) - 1) / sizeof(std::uint64_t)),
-        request_(reinterpret_cast<Request*>(words_.data())) {
-    request_->cmd = command;
-  }
-  Request* operator->() noexcept { return request_; }
-  std::byte* tail() noexcept { return reinterpret_cast<std::byte*>(words_.data()) + sizeof(Request); }
-
-  bool send(const std::string& interface, const Fd& socket) {
-    ifreq request{};
-    if (interface.size() >= sizeof request.ifr_name) return false;
-    std::memcpy(request.ifr_name, interface.data(), interface.size());
-    request.ifr_data = reinterpret_cast<char*>(request_);
-    return socket && ::ioctl(socket.get(), SIOCETHTOOL, &request) >= 0;
-  }
-
- private:
-  std::vector<std::uint64_t> words_;
-  Request* request_;
-};
-
-// Ioctls about interfaces concern the namespace in which their socket was made.
-Fd open_socket() { return Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)); }
-
-struct Feature {
-  std::string name;
-  bool on;
-};
-
 // All features, in the order of their bits.
-std::vector<Feature> read_features(const std::string& interface, const Fd& socket) {
-  Message<ethtool_sset_info> count(ETHTOOL_GSSET_INFO, sizeof(std::uint32_t));
+std::vector<EthtoolFeature> read_features(const std::string& interface, const Fd& socket) {
+  EthtoolMessage<ethtool_sset_info> count(ETHTOOL_GSSET_INFO, sizeof(std::uint32_t));
   count->sset_mask = 1ULL << ETH_SS_FEATURES;
   if (!count.send(interface, socket) || count->sset_mask == 0) return {};
   std::uint32_t number = 0;
   std::memcpy(&number, count.tail(), sizeof number);
 
-  Message<ethtool_gstrings> names(ETHTOOL_GSTRINGS, std::size_t{number} * ETH_GSTRING_LEN);
+  EthtoolMessage<ethtool_gstrings> names(ETHTOOL_GSTRINGS, std::size_t{number} * ETH_GSTRING_LEN);
   names->string_set = ETH_SS_FEATURES;
   names->len = number;
   const std::uint32_t blocks = (number + 31) / 32;
-  Message<ethtool_gfeatures> states(ETHTOOL_GFEATURES, blocks * sizeof(ethtool_get_features_block));
+  EthtoolMessage<ethtool_gfeatures> states(ETHTOOL_GFEATURES, blocks * sizeof(ethtool_get_features_block));
   states->size = blocks;
   if (!names.send(interface, socket) || !states.send(interface, socket)) return {};
 
-  std::vector<Feature> features;
+  std::vector<EthtoolFeature> features;
   for (std::uint32_t i = 0; i < std::min(number, names->len); ++i) {
     ethtool_get_features_block block;
     std::memcpy(&block, states.tail() + i / 32 * sizeof block, sizeof block);
     const auto* name = reinterpret_cast<const char*>(names.tail()) + std::size_t{i} * ETH_GSTRING_LEN;
-    features.push_back({{name, ::strnlen(name, ETH_GSTRING_LEN)}, (block.active >> (i % 32) & 1) != 0});
+    const auto is_set = [&](std::uint32_t bits) { return (bits >> (i % 32) & 1) != 0; };
+    features.push_back({.name = {name, ::strnlen(name, ETH_GSTRING_LEN)},
+                        .on = is_set(block.active),
+                        .fixed = !is_set(block.available) || is_set(block.never_changed)});
   }
   return features;
 }
@@ -83,7 +47,7 @@ std::vector<Feature> read_features(const std::string& interface, const Fd& socke
 void set_features(const std::string& interface, const Fd& socket, const std::vector<std::uint32_t>& numbers, bool on) {
   if (numbers.empty()) return;
   const std::uint32_t blocks = *std::ranges::max_element(numbers) / 32 + 1;
-  Message<ethtool_sfeatures> wish(ETHTOOL_SFEATURES, blocks * sizeof(ethtool_set_features_block));
+  EthtoolMessage<ethtool_sfeatures> wish(ETHTOOL_SFEATURES, blocks * sizeof(ethtool_set_features_block));
   wish->size = blocks;
   for (const auto number : numbers) {
     std::byte* const place = wish.tail() + number / 32 * sizeof(ethtool_set_features_block);
@@ -107,12 +71,12 @@ bool is_offload(std::string_view name) {
 }  // namespace
 
 std::uint64_t ethtool_speed(const std::string& interface) {
-  Message<ethtool_link_settings> question(ETHTOOL_GLINKSETTINGS);
+  EthtoolMessage<ethtool_link_settings> question(ETHTOOL_GLINKSETTINGS);
   // The first answer is how many words the link mode masks have, as a negative number; the second fills three of them in.
-  const Fd socket = open_socket();
+  const Fd socket = open_ethtool_socket();
   if (!question.send(interface, socket) || question->link_mode_masks_nwords >= 0) return 0;
   const int words = -question->link_mode_masks_nwords;
-  Message<ethtool_link_settings> answer(ETHTOOL_GLINKSETTINGS, static_cast<std::size_t>(words) * 3 * sizeof(std::uint32_t));
+  EthtoolMessage<ethtool_link_settings> answer(ETHTOOL_GLINKSETTINGS, static_cast<std::size_t>(words) * 3 * sizeof(std::uint32_t));
   answer->link_mode_masks_nwords = static_cast<__s8>(words);
   if (!answer.send(interface, socket) || answer->speed == static_cast<std::uint32_t>(SPEED_UNKNOWN)) return 0;
   return std::uint64_t{answer->speed} * 1'000'000;
@@ -120,19 +84,37 @@ std::uint64_t ethtool_speed(const std::string& interface) {
 
 std::set<std::string> ethtool_features(const std::string& interface) {
   std::set<std::string> active;
-  for (auto& feature : read_features(interface, open_socket()))
+  for (auto& feature : read_features(interface, open_ethtool_socket()))
     if (feature.on) active.insert(std::move(feature.name));
   return active;
 }
 
+std::vector<EthtoolFeature> ethtool_feature_list(const std::string& interface) {
+  return read_features(interface, open_ethtool_socket());
+}
+
+bool ethtool_set_feature(const std::string& interface, const std::string& name, bool on) {
+  const Fd socket = open_ethtool_socket();
+  const auto find = [&](const std::vector<EthtoolFeature>& features) {
+    return std::ranges::find(features, name, &EthtoolFeature::name);
+  };
+  const auto before = read_features(interface, socket);
+  const auto found = find(before);
+  if (found == before.end()) return false;
+  set_features(interface, socket, {static_cast<std::uint32_t>(found - before.begin())}, on);
+  const auto after = read_features(interface, socket);
+  const auto now = find(after);
+  return now != after.end() && now->on == on;
+}
+
 QueueCounts ethtool_queues(const std::string& interface) {
-  Message<ethtool_channels> answer(ETHTOOL_GCHANNELS);
-  if (!answer.send(interface, open_socket())) return {};
+  EthtoolMessage<ethtool_channels> answer(ETHTOOL_GCHANNELS);
+  if (!answer.send(interface, open_ethtool_socket())) return {};
   return {.rx = std::max(answer->rx_count + answer->combined_count, 1U),
           .tx = std::max(answer->tx_count + answer->combined_count, 1U)};
 }
 
-OffloadsOff::OffloadsOff(std::string interface) : interface_(std::move(interface)), socket_(open_socket()) {
+OffloadsOff::OffloadsOff(std::string interface) : interface_(std::move(interface)), socket_(open_ethtool_socket()) {
   const auto before = read_features(interface_, socket_);
   std::vector<std::uint32_t> wanted;
   for (std::uint32_t i = 0; i < before.size(); ++i)

@@ -17,6 +17,16 @@ std::uint64_t ethtool_speed(const std::string& interface);
 // The features that are switched on, as `ethtool -k` and the kernel name them ("tx-tcp-segmentation").
 std::set<std::string> ethtool_features(const std::string& interface);
 
+// All features, in the kernel's order. `fixed`: cannot be changed.
+struct EthtoolFeature {
+  std::string name;
+  bool on = false, fixed = false;
+};
+std::vector<EthtoolFeature> ethtool_feature_list(const std::string& interface);
+
+// Whether the feature is so afterwards. One that goes off may take others with it, which come back with it.
+bool ethtool_set_feature(const std::string& interface, const std::string& name, bool on);
+
 // Queues that are in use now; one of each where the driver does not tell.
 struct QueueCounts {
   std::uint32_t rx = 1, tx = 1;

@@ -1,0 +1,88 @@
+#include "tools/efdoctor/options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "efio/fail.h"
+#include "efio/text.h"
+#include "tools/common/cpus.h"
+#include "tools/common/help.h"
+
+namespace efio::doctor {
+
+namespace {
+
+struct Words {
+  std::vector<std::string> devices;
+  std::string cpus, frame, sampling, root, folder;
+  bool json = false;
+};
+
+void add_options(CLI::App& app, Words& w) {
+  app.add_option("DEVICE", w.devices, "Network devices to look at, beside the machine itself");
+  app.add_option("--cpu", w.cpus, "The processors that the program is to run on: 2 or 2-5")->type_name("LIST");
+  app.add_option("--frame", w.frame, "The longest frame, without FCS [1514]")->type_name("BYTES");
+  app.add_option("--sample", w.sampling, "How long loads and drops are watched [500ms]")->type_name("TIME");
+  app.add_option("--root", w.root, "Read a folder that `efdoctor capture` made, instead of this machine")->type_name("FILE");
+  app.add_flag("--json", w.json, "One JSON object on standard output");
+}
+
+Result<Options> make_options(const Words& w) {
+  Options options;
+  options.request.devices = w.devices;
+  options.root = w.root;
+  options.capture = w.folder;
+  options.json = w.json;
+  if (!w.cpus.empty()) {
+    auto cpus = tools::parse_cpus(w.cpus);
+    if (!cpus) return std::unexpected(std::move(cpus.error()));
+    options.request.wishes.cpus = std::move(*cpus);
+  }
+  if (!w.frame.empty()) {
+    const auto frame = parse_count(w.frame);
+    if (!frame || *frame < 14 || *frame > 65'549)
+      return fail(Error::Kind::usage, "--frame " + w.frame, "no frame's length").hint("14 to 65549, such as 1514");
+    options.request.wishes.frame = static_cast<unsigned>(*frame);
+  }
+  if (!w.sampling.empty()) {
+    const auto time = parse_duration(w.sampling);
+    if (!time || *time > std::chrono::hours(1))
+      return fail(Error::Kind::usage, "--sample " + w.sampling, "no time to sample for").hint("such as 500ms, 10s; up to an hour");
+    options.request.sampling = *time;
+  }
+  return options;
+}
+
+}  // namespace
+
+Result<std::optional<Options>> parse_options(int count, const char* const* arguments) {
+  CLI::App app{
+      "Say why packets are slow on this machine\n\nLooks at processors, interrupts, memory, privileges and the devices named, and says what "
+      "costs speed, why, and what to do. Nothing is changed. docs/efdoctor.md explains each finding. Exit status 1: there is something "
+      "to mend.",
+      "efdoctor"};
+  app.footer("efdoctor\nefdoctor lo --cpu 0\nefdoctor capture /tmp/this-machine && efdoctor --root /tmp/this-machine");
+  tools::add_help(app);
+  Words words;
+  add_options(app, words);
+  auto* capture = app.add_subcommand("capture", "Save all that is read into a new folder, for --root: files as they are, what devices answer as JSON");
+  capture->add_option("DIR", words.folder, "The folder")->required()->type_name("FILE");
+  capture->add_option("DEVICE", words.devices, "Devices to ask");
+  // CLI11 2.1 never comes back from an empty word that no option takes.
+  if (std::any_of(arguments, arguments + count, [](const char* word) { return *word == '\0'; }))
+    return fail(Error::Kind::usage, "command line", "there is an empty word").hint("is a variable of the shell empty?");
+  try {
+    app.parse(count, arguments);
+  } catch (const CLI::ParseError& end) {
+    if (end.get_exit_code() == 0) {
+      app.exit(end);
+      return std::nullopt;
+    }
+    return fail(Error::Kind::usage, "command line", "{}", end.what()).hint("`efdoctor --help` lists the options");
+  }
+  auto options = make_options(words);
+  if (!options) return std::unexpected(std::move(options.error()));
+  return std::optional(std::move(*options));
+}
+
+}  // namespace efio::doctor
