@@ -71,6 +71,21 @@ TEST(IppPool, WithoutHoldDownAPortIsFreeAtOnce) {
 }
 
 // N2
+TEST(IppPool, WhatNobodyUsedNeedNotRest) {
+  for (const std::uint32_t block_size : {0U, 64U}) {
+    IppPool pool = make({.ranges = {range(1, 1024, 1024)}, .hold_down = 120s, .block_size = block_size});
+    for (int round = 0; round < 5; ++round) {
+      const auto got = pool.acquire({}, 1000s);
+      ASSERT_TRUE(got) << round;
+      const auto undone = pool.undo(got.binding);
+      EXPECT_TRUE(undone.released);
+      EXPECT_EQ(undone.closed_block, block_size != 0);
+      EXPECT_FALSE(pool.undo(got.binding).released) << "twice";
+    }
+    EXPECT_EQ(pool.lent(IpProtocol::udp), 0u);
+  }
+}
+
 TEST(IppPool, PairsASubscriberWithOneAddressWhileThatLasts) {
   IppPool pool = make({.ranges = {range(16, 1000, 1099)}});
   std::set<Ipv4Address> used;

@@ -1,6 +1,7 @@
 #include "efnet/nat44/mappings.h"
 
 #include <algorithm>
+#include <array>
 
 #include "efio/fail.h"
 
@@ -85,8 +86,10 @@ NatMapping NatMappings::mapping(std::uint32_t number) const noexcept {
           .inside_port = inside.src_port,
           .outside_port = outside.src_port,
           .number = number,
-          .open = (table_.state(number).value & is_static) != 0 ||
-                  find_pair<&NatPair::outside>(by_outside_, outside.src) != nullptr};
+          .open = is_open(number, outside.src)};
+}
+bool NatMappings::is_open(std::uint32_t number, Ipv4Address outside) const noexcept {
+  return (table_.state(number).value & is_static) != 0 || paired_inside(outside).has_value();
 }
 
 std::optional<NatMapping> NatMappings::find(const FlowKey4& key) const noexcept {
@@ -103,29 +106,83 @@ std::optional<NatMapping> NatMappings::find_outside(IpProtocol protocol, Ipv4Add
   return find(outside_end(protocol, address, port));
 }
 
-auto NatMappings::find_or_make(IpProtocol protocol, Ipv4Address inside, std::uint16_t port, Time now) -> Made {
-  if (const auto found = find_inside(protocol, inside, port)) return {.mapping = *found};
-  if (const auto outside = paired_outside(inside))
-    return insert(protocol, {.inside = inside, .outside = *outside, .inside_port = port, .outside_port = port}, 0, now);
-  if (table_.size() == table_.capacity()) return {.verdict = NatVerdict::sessions_full};
-  const FlowKey4 key = inside_end(protocol, inside, port);
-  if (const auto limit = table_.options().per_source; limit != 0 && table_.sessions_of(key) >= limit)
-    return {.verdict = NatVerdict::subscriber_limit};
-  const PortParity parity = !preserve_parity_ ? PortParity::any : port % 2 == 0 ? PortParity::even : PortParity::odd;
-  const IppAcquired got = pool_.acquire({.subscriber = inside.number(),
-                                         .protocol = protocol,
-                                         .port = preserve_port_ ? port : std::uint16_t{0},
-                                         .parity = parity},
-                                        now);
-  if (!got)
-    return {.verdict = got.status == IppStatus::limited ? NatVerdict::subscriber_limit : NatVerdict::ports_exhausted};
-  const NatMapping mapping{
-      .inside = inside, .outside = got.binding.address, .inside_port = port, .outside_port = got.binding.port};
-  if (got.opened_block) tell_block(NatEvent::Kind::block_opened, mapping, now);
-  Made made = insert(protocol, mapping, 0, now);
-  if (made.verdict != NatVerdict::translated && pool_.release(got.binding, now).closed_block)
-    tell_block(NatEvent::Kind::block_closed, mapping, now);
-  return made;
+void NatMappings::find_or_make(std::span<const FlowKey4> flows, Time now, std::span<Made> made) {
+  flows.size() == 1 ? find_or_make_of<1>(flows, now, made) : find_or_make_of<most_at_once>(flows, now, made);
+}
+
+// In passes over all that are wanted, so that their lines are fetched at once.
+template <std::size_t room>
+void NatMappings::find_or_make_of(std::span<const FlowKey4> flows, Time now, std::span<Made> made) {
+  std::array<FlowKey4, room> keys;
+  std::array<SessionRef, room> found;
+  for (std::size_t i = 0; i < flows.size(); ++i)
+    keys[i] = inside_end(flows[i].protocol, flows[i].src, flows[i].src_port);
+  table_.lookup(std::span(keys).first(flows.size()), found);
+
+  // Those that there are not yet: of a pair, or with a port from the pool.
+  std::array<std::uint8_t, room> asking;
+  std::array<IppRequest, room> requests;
+  std::array<IppAcquired, room> got;
+  std::size_t asked = 0;
+  std::array<std::uint8_t, room> making;
+  std::size_t count = 0;
+  const std::uint32_t limit = table_.options().per_source;
+  for (std::size_t i = 0; i < flows.size(); ++i) {
+    const FlowKey4& key = keys[i];
+    if (found[i]) {
+      made[i] = {.mapping = mapping(found[i].session())};
+      continue;
+    }
+    made[i] = {.mapping = {.inside = key.src, .inside_port = key.src_port}};
+    if (table_.size() == table_.capacity()) {
+      made[i].verdict = NatVerdict::sessions_full;
+    } else if (limit != 0 && table_.sessions_of(key) >= limit) {
+      made[i].verdict = NatVerdict::subscriber_limit;
+    } else if (const auto outside = paired_outside(key.src)) {
+      made[i].mapping.outside = *outside;
+      made[i].mapping.outside_port = key.src_port;
+      making[count++] = static_cast<std::uint8_t>(i);
+    } else {
+      asking[asked] = static_cast<std::uint8_t>(i);
+      requests[asked++] = {.subscriber = key.src.number(),
+                           .protocol = key.protocol,
+                           .port = preserve_port_ ? key.src_port : std::uint16_t{0},
+                           .parity = !preserve_parity_       ? PortParity::any
+                                     : key.src_port % 2 == 0 ? PortParity::even
+                                                             : PortParity::odd};
+    }
+  }
+  pool_.acquire(std::span(requests).first(asked), now, got);
+  for (std::size_t n = 0; n < asked; ++n) {
+    Made& one = made[asking[n]];
+    if (!got[n]) {
+      one.verdict = got[n].status == IppStatus::limited ? NatVerdict::subscriber_limit : NatVerdict::ports_exhausted;
+      continue;
+    }
+    one.mapping.outside = got[n].binding.address;
+    one.mapping.outside_port = got[n].binding.port;
+    if (got[n].opened_block) tell_block(NatEvent::Kind::block_opened, one.mapping, now);
+    making[count++] = asking[n];
+  }
+
+  std::array<SessionTable4::New, room> news;
+  std::array<SessionTable4::Inserted, room> results;
+  for (std::size_t n = 0; n < count; ++n) {
+    const NatMapping& mapping = made[making[n]].mapping;
+    const FlowKey4& key = keys[making[n]];
+    news[n] = {.key = key, .reverse = outside_end(key.protocol, mapping.outside, mapping.outside_port)};
+  }
+  table_.insert(std::span(news).first(count), now, results);
+  for (std::size_t n = 0; n < count; ++n) {
+    Made& one = made[making[n]];
+    const IpProtocol protocol = news[n].key.protocol;
+    const NatMapping wanted = one.mapping;
+    one = inserted(protocol, wanted, results[n], now);
+    if (results[n].status != InsertStatus::inserted) undo(protocol, wanted, now);
+    // The same inside end, earlier among the wanted.
+    if (results[n].status == InsertStatus::exists && !results[n].session.is_reverse())
+      one = {.mapping = mapping(results[n].session.session())};
+  }
 }
 
 auto NatMappings::make_paired(IpProtocol protocol, Ipv4Address outside, std::uint16_t port, Time now) -> Made {
@@ -135,34 +192,47 @@ auto NatMappings::make_paired(IpProtocol protocol, Ipv4Address outside, std::uin
 }
 
 auto NatMappings::insert(IpProtocol protocol, const NatMapping& mapping, std::uint64_t value, Time now) -> Made {
-  const auto inserted = table_.insert({.key = inside_end(protocol, mapping.inside, mapping.inside_port),
-                                       .reverse = outside_end(protocol, mapping.outside, mapping.outside_port),
-                                       .value = value},
-                                      now);
-  if (inserted.status != InsertStatus::inserted)
-    return {.verdict = inserted.status == InsertStatus::source_limit ? NatVerdict::subscriber_limit
-                                                                     : NatVerdict::sessions_full};
+  const auto result = table_.insert({.key = inside_end(protocol, mapping.inside, mapping.inside_port),
+                                     .reverse = outside_end(protocol, mapping.outside, mapping.outside_port),
+                                     .value = value},
+                                    now);
+  return inserted(protocol, mapping, result, now);
+}
+
+auto NatMappings::inserted(IpProtocol protocol, NatMapping mapping, const SessionTable4::Inserted& result, Time now)
+    -> Made {
+  if (result.status != InsertStatus::inserted)
+    return {.verdict =
+                result.status == InsertStatus::source_limit ? NatVerdict::subscriber_limit : NatVerdict::sessions_full};
   ++made_;
-  const NatMapping made = this->mapping(inserted.session.session());
-  tell(NatEvent::Kind::mapped, protocol, made, now);
-  return {.mapping = made};
+  mapping.number = result.session.session();
+  mapping.open = is_open(mapping.number, mapping.outside);
+  tell(NatEvent::Kind::mapped, protocol, mapping, now);
+  return {.mapping = mapping};
+}
+
+// The port of a mapping that did not come to be.
+void NatMappings::undo(IpProtocol protocol, const NatMapping& mapping, Time now) {
+  if (pool_.undo({mapping.outside, mapping.outside_port, protocol}).closed_block)
+    tell_block(NatEvent::Kind::block_closed, mapping, now);
 }
 
 void NatMappings::release(std::uint32_t number, Time now) {
   if (!table_.is_live(number)) return;
   std::uint64_t& value = table_.value(number);
   if ((value & sessions_mask) != 0) --value;
-  abandon(number, now);
+  end(number, true, now);
 }
 
-void NatMappings::abandon(std::uint32_t number, Time now) {
+void NatMappings::end(std::uint32_t number, bool was_used, Time now) {
   if (!table_.is_live(number) || table_.value(number) != 0) return;
   const NatMapping ended = mapping(number);
   const IpProtocol protocol = table_.key(number).protocol;
   table_.erase(number);
   ++ended_;
   tell(NatEvent::Kind::unmapped, protocol, ended, now);
-  if (pool_.release({ended.outside, ended.outside_port, protocol}, now).closed_block)
+  const IppBinding binding{ended.outside, ended.outside_port, protocol};
+  if ((was_used ? pool_.release(binding, now) : pool_.undo(binding)).closed_block)
     tell_block(NatEvent::Kind::block_closed, ended, now);
 }
 
@@ -175,7 +245,7 @@ std::optional<NatMapping> NatMappings::restore(IpProtocol protocol, const NatMap
   if (!is_pair && !pool_.take({mapping.outside, mapping.outside_port, protocol}, now)) return std::nullopt;
   const Made made = insert(protocol, mapping, 0, now);
   if (made.verdict == NatVerdict::translated) return made.mapping;
-  if (!is_pair) pool_.release({mapping.outside, mapping.outside_port, protocol}, now);
+  if (!is_pair) undo(protocol, mapping, now);
   return std::nullopt;
 }
 

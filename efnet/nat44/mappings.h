@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "efio/result.h"
@@ -36,16 +37,24 @@ class NatMappings {
     NatVerdict verdict = NatVerdict::translated;  // or why there is none
     NatMapping mapping;
   };
-  // The one that there is, or a new one without sessions: to be acquired, or abandoned.
-  Made find_or_make(IpProtocol protocol, Ipv4Address inside, std::uint16_t port, Time now);
+  static constexpr std::size_t most_at_once = 64;
+  // For the sources of flows from inside, up to `most_at_once`: the one that there is, or a new one without sessions,
+  // to be acquired or abandoned.
+  void find_or_make(std::span<const FlowKey4> flows, Time now, std::span<Made> made);
+  Made find_or_make(IpProtocol protocol, Ipv4Address inside, std::uint16_t port, Time now) {
+    const FlowKey4 flow{.src = inside, .src_port = port, .protocol = protocol};
+    Made made;
+    find_or_make({&flow, 1}, now, {&made, 1});
+    return made;
+  }
   // For what came in to an address that is one inside address's own.
   Made make_paired(IpProtocol protocol, Ipv4Address outside, std::uint16_t port, Time now);
 
   // One session more, one less.
   void acquire(std::uint32_t number) noexcept { ++table_.value(number); }
   void release(std::uint32_t number, Time now);
-  // Ends a mapping that has no session and is not static.
-  void abandon(std::uint32_t number, Time now);
+  // Ends a mapping that has no session, never had one, and is not static.
+  void abandon(std::uint32_t number, Time now) { end(number, false, now); }
 
   bool owns(Ipv4Address outside) const noexcept;
   std::optional<Ipv4Address> paired_inside(Ipv4Address outside) const noexcept;
@@ -66,7 +75,13 @@ class NatMappings {
 
   NatMappings(SessionTable4 table, IppPool pool, const Nat44Options& options);
   std::optional<NatMapping> find(const FlowKey4& key) const noexcept;
+  template <std::size_t room>
+  void find_or_make_of(std::span<const FlowKey4> flows, Time now, std::span<Made> made);
   Made insert(IpProtocol protocol, const NatMapping& mapping, std::uint64_t value, Time now);
+  Made inserted(IpProtocol protocol, NatMapping mapping, const SessionTable4::Inserted& result, Time now);
+  void end(std::uint32_t number, bool was_used, Time now);
+  void undo(IpProtocol protocol, const NatMapping& mapping, Time now);
+  bool is_open(std::uint32_t number, Ipv4Address outside) const noexcept;
   bool add_forward(const NatForward& forward);
   void tell(NatEvent::Kind kind, IpProtocol protocol, const NatMapping& mapping, Time now) const;
   void tell_block(NatEvent::Kind kind, const NatMapping& mapping, Time now) const;

@@ -33,6 +33,12 @@ bool is_request(const NatPacket& packet) noexcept {
   }
 }
 
+// Whether this may be the first packet of a session from inside.
+bool begins(const NatPacket& packet, const FlowKey4& key) noexcept {
+  if (key.protocol == IpProtocol::tcp) return begins_connection(packet.tcp_flags);
+  return key.protocol != IpProtocol::icmp || is_request(packet);
+}
+
 bool contains(const std::vector<Ipv4Prefix>& prefixes, Ipv4Address address) noexcept {
   return std::any_of(prefixes.begin(), prefixes.end(),
                      [&](const Ipv4Prefix& prefix) { return prefix.contains(address); });
@@ -114,6 +120,7 @@ void Nat44::translate_batch(NatSide from, std::span<const std::span<std::byte>> 
   for (std::size_t i = 0; i < frames.size(); ++i) classify(frames[i], packets[i], keys[i]);
   sessions_.lookup(std::span(keys).first(frames.size()), std::span(found).first(frames.size()));
   const bool reverse = from == NatSide::outside;
+  if (!reverse) begin_sessions(std::span(packets).first(frames.size()), keys, found, now);
   const std::uint16_t mtu = mtu_[static_cast<std::size_t>(from)];
   std::uint64_t translated = 0;
   auto& counts = counters_.verdicts[static_cast<std::size_t>(from)];
@@ -132,6 +139,52 @@ void Nat44::translate_batch(NatSide from, std::span<const std::span<std::byte>> 
     ++counts[static_cast<std::size_t>(verdicts[i])];
   }
   counts[static_cast<std::size_t>(NatVerdict::translated)] += translated;
+}
+
+// The sessions that a batch from inside begins, at once: their cache misses overlap. What this leaves out, or what
+// fails here, meets outward_first() in its turn.
+void Nat44::begin_sessions(std::span<const NatPacket> packets, std::span<const FlowKey4> keys,
+                           std::span<SessionRef> found, Time now) noexcept {
+  std::array<std::uint8_t, batch> which;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < packets.size(); ++i) {
+    which[count] = static_cast<std::uint8_t>(i);
+    count += found[i] ? 0U : 1U;
+  }
+  if (count < 2 || draining_) [[likely]]
+    return;
+  std::array<FlowKey4, batch> flows;
+  const auto newcomers = std::remove_if(which.begin(), which.begin() + count,
+                                        [&](std::uint8_t i) { return !is_newcomer(packets[i], keys[i]); });
+  count = std::min(static_cast<std::size_t>(newcomers - which.begin()), sessions_.room());
+  for (std::size_t n = 0; n < count; ++n) flows[n] = keys[which[n]];
+  std::array<NatMappings::Made, batch> made;
+  mappings_.find_or_make(std::span(flows).first(count), now, made);
+
+  std::array<NatSessions::Opening, batch> openings;
+  std::array<SessionRef, batch> refs;
+  std::array<std::uint8_t, batch> opening;
+  std::size_t opened = 0;
+  for (std::size_t n = 0; n < count; ++n) {
+    if (made[n].verdict != NatVerdict::translated) continue;
+    opening[opened] = which[n];
+    openings[opened++] = {flows[n], made[n].mapping, mappings_.owns(flows[n].dst)};
+  }
+  sessions_.open(std::span(openings).first(opened), now, refs);
+  for (std::size_t n = 0; n < opened; ++n) {
+    if (!refs[n]) continue;
+    mappings_.acquire(openings[n].mapping.number);
+    found[opening[n]] = refs[n];
+    forget_syn(refs[n], openings[n].forward.protocol);
+  }
+  for (std::size_t n = 0; n < opened; ++n)
+    if (!refs[n]) mappings_.abandon(openings[n].mapping.number, now);
+}
+
+bool Nat44::is_newcomer(const NatPacket& packet, const FlowKey4& key) const noexcept {
+  return packet.simple && is_translated_protocol(key.protocol) && !is_martian(key.src, key.dst) && is_inside(key.src) &&
+         !is_bypassed(key.dst) && begins(packet, key) && !sessions_.is_full() && !sessions_.is_limited(key) &&
+         (key.protocol != IpProtocol::icmp || verify_transport(packet.ip()) != ChecksumState::wrong);
 }
 
 NatVerdict Nat44::translate_found(NatSide from, NatPacket& packet, const FlowKey4& key, SessionRef ref,
@@ -249,24 +302,26 @@ void Nat44::release_fragments(NatSide from, NatFragments::Datagram& datagram, Ti
 
 // The first packet of a session from inside.
 NatVerdict Nat44::outward_first(NatPacket& packet, const FlowKey4& key, Time now) noexcept {
-  const bool begins = key.protocol == IpProtocol::tcp    ? begins_connection(packet.tcp_flags)
-                      : key.protocol == IpProtocol::icmp ? is_request(packet)
-                                                         : true;
-  if (!begins) return NatVerdict::no_session;
+  if (!begins(packet, key)) return NatVerdict::no_session;
   if (draining_) return NatVerdict::draining;
   if (sessions_.is_full()) return refuse_new(packet, NatVerdict::sessions_full, now);
   if (sessions_.is_limited(key)) return refuse_new(packet, NatVerdict::subscriber_limit, now);
   const auto made = mappings_.find_or_make(key.protocol, key.src, key.src_port, now);
   if (made.verdict != NatVerdict::translated) return refuse_new(packet, made.verdict, now);
-  const SessionRef ref = sessions_.open(key, made.mapping, mappings_.owns(key.dst), now);
+  const SessionRef ref = sessions_.open({key, made.mapping, mappings_.owns(key.dst)}, now);
   if (!ref) {
     mappings_.abandon(made.mapping.number, now);
     return refuse_new(packet, NatVerdict::sessions_full, now);
   }
   mappings_.acquire(made.mapping.number);
-  if (key.protocol == IpProtocol::tcp && held_syns_.forget(sessions_.table().key(ref.session(), true)))
-    ++counters_.syns_forgotten;
+  forget_syn(ref, key.protocol);
   return translate_found(NatSide::inside, packet, key, ref, now);
+}
+
+// The inside has opened the connection that a held SYN asked for (RFC 5382, REQ-4).
+void Nat44::forget_syn(SessionRef ref, IpProtocol protocol) noexcept {
+  if (protocol == IpProtocol::tcp && held_syns_.forget(sessions_.table().key(ref.session(), true)))
+    ++counters_.syns_forgotten;
 }
 
 // Who wants more than there is, is told so (RFC 5508, REQ-8); nobody loses what he has.
@@ -304,7 +359,7 @@ NatVerdict Nat44::inward_mapped(NatPacket& packet, const FlowKey4& key, const Na
   const FlowKey4 forward = to.reversed();
   if (sessions_.is_full()) return NatVerdict::sessions_full;
   if (sessions_.is_limited(forward)) return NatVerdict::subscriber_limit;
-  const SessionRef ref = sessions_.open(forward, mapping, mappings_.owns(forward.dst), now);
+  const SessionRef ref = sessions_.open({forward, mapping, mappings_.owns(forward.dst)}, now);
   if (!ref) return NatVerdict::sessions_full;
   mappings_.acquire(mapping.number);
   return translate_found(NatSide::outside, packet, key, SessionRef(ref.session(), true), now);

@@ -62,6 +62,9 @@ class EFIO_EXPORT Nat44 {
 
   void translate_batch(NatSide from, std::span<const std::span<std::byte>> frames, Time now,
                        std::span<NatVerdict> verdicts) noexcept;
+  void begin_sessions(std::span<const NatPacket> packets, std::span<const FlowKey4> keys, std::span<SessionRef> found,
+                      Time now) noexcept;
+  bool is_newcomer(const NatPacket& packet, const FlowKey4& key) const noexcept;
   NatVerdict translate_found(NatSide from, NatPacket& packet, const FlowKey4& key, SessionRef ref, Time now) noexcept;
   NatVerdict translate_slowly(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept;
   NatVerdict hairpin(const NatPacket& packet, Time now) noexcept;
@@ -72,6 +75,7 @@ class EFIO_EXPORT Nat44 {
   NatVerdict translate_fragment(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept;
   NatVerdict write_fragment(NatSide from, NatPacket& packet, const NatFragments::Datagram& datagram, Time now) noexcept;
   void release_fragments(NatSide from, NatFragments::Datagram& datagram, Time now) noexcept;
+  void forget_syn(SessionRef ref, IpProtocol protocol) noexcept;
   NatVerdict hold_syn(const NatPacket& packet, const FlowKey4& key, NatVerdict otherwise, Time now) noexcept;
   NatVerdict inward_mapped(NatPacket& packet, const FlowKey4& key, const NatMapping& mapping, Time now) noexcept;
   NatVerdict translate_protocol(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept;

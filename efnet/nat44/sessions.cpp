@@ -39,25 +39,39 @@ efio::Result<NatSessions> NatSessions::create(const Nat44Options& options) {
   return NatSessions(std::move(*table), std::move(*permits), std::move(*translations), permitting);
 }
 
-SessionRef NatSessions::open(const FlowKey4& forward, const NatMapping& mapping, bool hairpin, Time now) noexcept {
-  FlowKey4 reverse = forward.reversed();
-  reverse.dst = mapping.outside;
-  reverse.dst_port = mapping.outside_port;
-  if (forward.protocol == IpProtocol::icmp) reverse.src_port = mapping.outside_port;
-  const auto inserted = table_.insert({.key = forward,
-                                       .reverse = reverse,
-                                       .timeout_class = static_cast<std::uint8_t>(class_of(forward.protocol)),
-                                       .value = mapping.number},
-                                      now);
-  if (inserted.status != InsertStatus::inserted) return {};
-  translations_[inserted.session.session()] = {.outside = mapping.outside,
-                                               .inside = mapping.inside,
-                                               .outside_port = mapping.outside_port,
-                                               .inside_port = mapping.inside_port,
-                                               .hairpin = hairpin ? 1U : 0U};
-  ++made_;
-  if (permitting_) add_permit(reverse, now);
-  return inserted.session;
+void NatSessions::open(std::span<const Opening> openings, Time now, std::span<SessionRef> refs) noexcept {
+  openings.size() == 1 ? open_of<1>(openings, now, refs) : open_of<most_at_once>(openings, now, refs);
+}
+
+template <std::size_t room>
+void NatSessions::open_of(std::span<const Opening> openings, Time now, std::span<SessionRef> refs) noexcept {
+  std::array<SessionTable4::New, room> news;
+  std::array<SessionTable4::Inserted, room> results;
+  for (std::size_t i = 0; i < openings.size(); ++i) {
+    const auto& [forward, mapping, hairpin] = openings[i];
+    FlowKey4 reverse = forward.reversed();
+    reverse.dst = mapping.outside;
+    reverse.dst_port = mapping.outside_port;
+    if (forward.protocol == IpProtocol::icmp) reverse.src_port = mapping.outside_port;
+    news[i] = {.key = forward,
+               .reverse = reverse,
+               .timeout_class = static_cast<std::uint8_t>(class_of(forward.protocol)),
+               .value = mapping.number};
+  }
+  table_.insert(std::span(news).first(openings.size()), now, results);
+  for (std::size_t i = 0; i < openings.size(); ++i) {
+    refs[i] = {};
+    if (results[i].status != InsertStatus::inserted) continue;
+    refs[i] = results[i].session;
+    const NatMapping& mapping = openings[i].mapping;
+    translations_[refs[i].session()] = {.outside = mapping.outside,
+                                        .inside = mapping.inside,
+                                        .outside_port = mapping.outside_port,
+                                        .inside_port = mapping.inside_port,
+                                        .hairpin = openings[i].hairpin ? 1U : 0U};
+    ++made_;
+    if (permitting_) add_permit(news[i].reverse, now);
+  }
 }
 
 // An edge prolongs what it changes, and a SYN from inside what it repeats; strangers' RSTs and FINs prolong nothing.

@@ -61,12 +61,25 @@ class NatSessions {
     follow_edge(ref, packet.tcp_flags, now);
   }
 
-  bool is_full() const noexcept { return table_.size() == table_.capacity(); }
+  std::size_t room() const noexcept { return table_.capacity() - table_.size(); }
+  bool is_full() const noexcept { return room() == 0; }
   bool is_limited(const FlowKey4& forward) const noexcept {
     return table_.options().per_source != 0 && table_.sessions_of(forward) >= table_.options().per_source;
   }
-  // A session of this mapping; none where there is no room, or one of its keys is in use.
-  SessionRef open(const FlowKey4& forward, const NatMapping& mapping, bool hairpin, Time now) noexcept;
+  struct Opening {
+    FlowKey4 forward;
+    NatMapping mapping;
+    bool hairpin = false;
+  };
+  // refs[i] of a session of openings[i]; none where there is no room, or one of its keys is in use. Up to
+  // `most_at_once`.
+  static constexpr std::size_t most_at_once = 64;
+  void open(std::span<const Opening> openings, Time now, std::span<SessionRef> refs) noexcept;
+  SessionRef open(const Opening& opening, Time now) noexcept {
+    SessionRef ref;
+    open({&opening, 1}, now, {&ref, 1});
+    return ref;
+  }
 
   // Whether the inside has sent to this address through the mapping; known with address-dependent filtering only.
   bool has_sent_to(const NatMapping& mapping, IpProtocol protocol, Ipv4Address remote) const noexcept {
@@ -104,6 +117,8 @@ class NatSessions {
   static FlowKey4 permit(Ipv4Address outside, std::uint16_t port, IpProtocol protocol, Ipv4Address remote) noexcept {
     return {.src = remote, .dst = outside, .src_port = 0, .dst_port = port, .protocol = protocol};
   }
+  template <std::size_t room>
+  void open_of(std::span<const Opening> openings, Time now, std::span<SessionRef> refs) noexcept;
   void follow_edge(SessionRef ref, std::uint8_t flags, Time now) noexcept;
   void add_permit(const FlowKey4& reverse, Time now) noexcept;
   void end_permit(const FlowKey4& reverse) noexcept;

@@ -338,6 +338,7 @@ bool IppPool::take(const IppBinding& binding, Time now) noexcept {
   return true;
 }
 
+template <bool rests>
 [[gnu::always_inline]] inline IppReleased IppPool::release_one(const IppBinding& binding, std::uint32_t address,
                                                                std::uint64_t at) noexcept {
   const int index = protocol_index(binding.protocol);
@@ -349,7 +350,7 @@ bool IppPool::take(const IppBinding& binding, Time now) noexcept {
   if ((ports.taken[place / 64] & bit) == 0) return {};
   ports.taken[place / 64] &= ~bit;
   --ports.lent;
-  if (held_.size() == 0) {
+  if (!rests || held_.size() == 0) {
     ports.free.add(place);
     open_[protocol * open_words_ + address / 64] |= std::uint64_t{1} << address % 64;
   } else {
@@ -382,8 +383,12 @@ void IppPool::release(std::span<const IppBinding> bindings, Time now, std::span<
       __builtin_prefetch(&ports.taken[place / 64], 1);
       if (held_.size() == 0) ports.free.prefetch(place);
     }
-    for (std::size_t i = 0; i < these; ++i) results[done + i] = release_one(bindings[done + i], addresses[i], at);
+    for (std::size_t i = 0; i < these; ++i) results[done + i] = release_one<true>(bindings[done + i], addresses[i], at);
   }
+}
+
+IppReleased IppPool::undo(const IppBinding& binding) noexcept {
+  return release_one<false>(binding, number_of(binding.address), 0);
 }
 
 // ---- Blocks ----

@@ -114,6 +114,9 @@ class IppPool {
     return result;
   }
 
+  // Gives back what was acquired and never used: nobody has seen the port, so it need not rest.
+  EFIO_EXPORT IppReleased undo(const IppBinding& binding) noexcept;
+
   EFIO_EXPORT bool contains(Ipv4Address address) const noexcept;
   // Of one protocol: lent now; free now; the rest are held down.
   EFIO_EXPORT std::size_t lent(IpProtocol protocol) const noexcept;
@@ -186,6 +189,7 @@ class IppPool {
   void lend(std::uint32_t address, unsigned protocol, std::uint32_t place, IppAcquired& result) noexcept;
   void acquire_one(const IppRequest& request, std::uint32_t preferred, std::uint64_t epoch, std::uint64_t number,
                    IppAcquired& result) noexcept;
+  template <bool rests>
   IppReleased release_one(const IppBinding& binding, std::uint32_t address, std::uint64_t epoch) noexcept;
   void acquire_from_blocks(const IppRequest& request, std::uint64_t hash, std::uint32_t preferred, std::uint64_t epoch,
                            IppAcquired& result) noexcept;

@@ -25,6 +25,10 @@ inline const Ipv4Address pool_address(198, 51, 100, 1);
 inline const Ipv4Address inside_router(10, 0, 0, 1);
 inline const Ipv4Address outside_router(198, 51, 100, 254);
 
+inline constexpr auto udp_protocol = IpProtocol::udp;
+inline constexpr auto tcp_protocol = IpProtocol::tcp;
+inline constexpr std::uint8_t ack = tcp_flag::ack, syn = tcp_flag::syn, fin = tcp_flag::fin, rst = tcp_flag::rst;
+
 struct End {
   Ipv4Address address;
   std::uint16_t port = 0;
