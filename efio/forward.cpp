@@ -107,10 +107,8 @@ struct Forwarding {
 
     // One frame of `n` slots, by swap or copy. False: there is no room. What is left in `from` is what finish() counts.
     bool add(Slot* from, std::size_t n) noexcept {
-      if (how != How::swap && std::any_of(from, from + n, [&](const Slot& s) { return s.length > tx.capacity_; })) {
-        ++oversize;
-        return true;
-      }
+      if (how != How::swap && std::any_of(from, from + n, [&](const Slot& s) { return s.length > tx.capacity_; })) [[unlikely]]
+        return add_long(from, n);
       if (slots + n > free) return false;
       for (std::size_t k = 0; k < n; ++k, ++slots) {
         const auto length = from[k].length;
@@ -125,6 +123,41 @@ struct Forwarding {
           if (how == How::copy) from[k].flags = static_cast<std::uint16_t>(flags | Slot::spent);
         }
       }
+      ++frames;
+      return true;
+    }
+
+    // A slot of it is longer than one of tx: it is laid out anew over as many as it takes.
+    bool add_long(Slot* from, std::size_t n) noexcept {
+      std::size_t length = 0;
+      for (std::size_t k = 0; k < n; ++k) length += from[k].length;
+      const std::size_t parts = (length + tx.capacity_ - 1) / tx.capacity_;
+      if (!tx.splits_ || parts > tx.ring_size() / 2) {
+        ++oversize;
+        return true;
+      }
+      if (slots + parts > free && room(tx, slots + parts) < slots + parts) return false;
+      Slot whole = *from;
+      whole.length = 0;
+      std::size_t k = 0, at = 0;  // byte `at` of from[k] is next
+      for (std::size_t left = length, part = 0; part < parts; ++part, ++slots) {
+        Slot& slot = to[slots];
+        if (part == 0) copy_slot(whole, slot, tx);
+        else TxQueue::refresh_slot(slot, tx.headroom_, from->time);
+        const std::size_t size = std::min(left, tx.capacity_);
+        for (std::size_t done = 0; done < size;) {
+          const std::size_t now = std::min(size - done, from[k].length - at);
+          std::memcpy(slot.bytes().data() + done, from[k].bytes().data() + at, now);
+          done += now, at += now;
+          if (at == from[k].length) ++k, at = 0;
+        }
+        slot.length = static_cast<std::uint32_t>(size);
+        left -= size;
+        slot.flags = static_cast<std::uint16_t>((slot.flags & ~Slot::more) | (left > 0 ? Slot::more : 0));
+      }
+      if (how == How::copy)
+        for (std::size_t i = 0; i < n; ++i) from[i].flags = static_cast<std::uint16_t>(from[i].flags | Slot::spent);
+      bytes += length;
       ++frames;
       return true;
     }

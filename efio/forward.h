@@ -15,7 +15,8 @@ namespace efio {
 EFIO_EXPORT bool forwards_by_swap(const RxQueue& from, const TxQueue& to) noexcept;
 
 // Commits a prefix of the batch to `tx`, as much as there is room for, and finishes it: the batch keeps the rest.
-// Slots marked moved or dropped are skipped, and finished. Frames longer than tx can hold are dropped there as oversize.
+// Slots marked moved or dropped are skipped, and finished. Frames longer than tx can hold (in several slots, where a
+// device sends them so: xdp: with jumbo=) are dropped there as oversize.
 // Returns the slots that left the batch.
 EFIO_EXPORT std::size_t forward(RxBatch& batch, TxQueue& tx) noexcept;
 

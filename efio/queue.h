@@ -356,6 +356,7 @@ class EFIO_EXPORT TxQueue : public Queue {
   std::uint32_t settled_ = 0;  // behind the newest slot whose fate is known
   std::uint32_t limit_ = 0;    // slots before it may be claimed
   std::uint64_t held_ = 0;     // frames that are pending outside of the ring (sim:)
+  bool splits_ = false;        // sends frames of several slots: copy what is longer than one into as many as it takes
   std::uint64_t unsent_frames_ = 0, unsent_bytes_ = 0;  // of [flushed_, tail_), for engines that take all at once
 
  private:

@@ -16,6 +16,14 @@ function(efio_long_test program)
     LABELS long ENVIRONMENT EFIO_LONG=1 SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 14400)
 endfunction()
 
+# efio_long_script(NAME): the script NAME (netns/mbdg_hosts) with EFIO_LONG=1, as the test "netns.mbdg_hosts.long".
+function(efio_long_script script)
+  string(REPLACE "/" "." name ${script})
+  add_test(NAME ${name}.long COMMAND ${EFIO_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/${script}.py)
+  set_tests_properties(${name}.long PROPERTIES LABELS long ENVIRONMENT "${script_environment};EFIO_LONG=1"
+    SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 3600)
+endfunction()
+
 efio_long_test(engine_contract_test *.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly)
 efio_long_test(engine_contract_netns_test *.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly)
 efio_long_test(engine_contract_netns_test xdp_*-*.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly xdp_contract)
@@ -23,3 +31,5 @@ efio_long_test(xdp_netns_test *.ASlowReceiverUnderFullLoad* xdp_slow_receiver)
 efio_long_test(io_gen_rate_test Pacer.DoesNotDrift)
 efio_long_test(queue_model_test)
 efio_long_test(queue_stress_test)
+efio_long_script(netns/mbdg_hosts)
+efio_long_script(netns/mbdg_frames)

@@ -3,6 +3,8 @@
 // IFF_LOWER_UP the carrier, IFF_RUNNING the operational state (RFC 2863: up, or unknown to the driver). The kernel may
 // hold messages back for a second and tell only the last state, but it counts the changes of the carrier. The same group
 // also carries a bridge's messages about its ports (family AF_BRIDGE), whose RTM_DELLINK only means that the port left it.
+// RTM_GETLINK waits for whoever changes an interface, be it another one: 20 to 100 ms while one is deleted. The ioctls
+// SIOCGIFNAME and SIOCGIFFLAGS do not, and know two of the three flags; a lost carrier shows there a little later.
 // When the socket's buffer overflows (ENOBUFS) messages are lost, and the state is asked for again.
 #include "efio/engines/link.h"
 
@@ -15,6 +17,7 @@
 #include <netlink/netlink.h>
 #include <netlink/route/link.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -180,7 +183,20 @@ void Link::check() noexcept {
 
 void Link::refresh() noexcept {
   const std::scoped_lock lock(mutex_);
-  read_events(true);
+  read_events(false);
+  if (gone()) return;
+  if (look_down()) see(flags_ & ~carrying, carrier_changes_);
+  else read_events(true);
+}
+
+bool Link::look_down() const noexcept {
+  ifreq request{};
+  request.ifr_ifindex = index_;
+  const int socket = nl_socket_get_fd(questions_.get());  // any of this network namespace
+  if (::ioctl(socket, SIOCGIFNAME, &request) != 0 || ::ioctl(socket, SIOCGIFFLAGS, &request) != 0)
+    return errno == ENODEV;  // on its way out; netlink will tell
+  constexpr int needed = IFF_UP | IFF_RUNNING;
+  return (request.ifr_flags & needed) != needed;
 }
 
 std::uint64_t Link::received() noexcept {

@@ -58,7 +58,8 @@ class Link {
   // nothing. For moments when a queue runs empty or a send fails. Any thread; who comes while another reads goes on.
   void check() noexcept;
 
-  // Asks for the state of this very moment, which netlink may tell a second later; some microseconds.
+  // Asks for the state of this very moment, which netlink may tell a second later; some microseconds. Of a link that is
+  // down it does not wait for anybody; of one that is up, for who changes an interface at this moment.
   void refresh() noexcept;
 
   // Frames that the interface has received in all, as the kernel counts; 0 when it cannot be asked.
@@ -68,6 +69,7 @@ class Link {
   bool up() const noexcept { return up_.load(std::memory_order_acquire); }
   bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }       // deleted, or moved elsewhere
   std::uint64_t downs() const noexcept { return downs_.load(std::memory_order_acquire); }  // changes from up to down
+  std::uint64_t downs_by_now() noexcept { return check(), downs(); }
 
   // What a queue fails with when gone().
   Error gone_error(const std::string& label) const;
@@ -79,6 +81,7 @@ class Link {
  private:
   Link() = default;
   Result<void> ask(const std::string& attempted);
+  bool look_down() const noexcept;
   void read_events(bool and_ask) noexcept;
   void see(std::uint32_t flags, std::uint32_t carrier_changes) noexcept;
   void see_gone() noexcept;

@@ -59,7 +59,7 @@ struct PacketPort final : PortHandle {
     return {};
   }
 
-  std::uint64_t link_downs() const noexcept override { return link->downs(); }
+  std::uint64_t link_downs() const noexcept override { return link->downs_by_now(); }
 
   std::shared_ptr<Link> link;
   Fd promiscuous;

@@ -252,7 +252,7 @@ struct PfringPort final : PortHandle {
     for (auto& queue : tx) static_cast<PfringTx&>(*queue).close();
     return {};
   }
-  std::uint64_t link_downs() const noexcept override { return link->downs(); }
+  std::uint64_t link_downs() const noexcept override { return link->downs_by_now(); }
   std::shared_ptr<Link> link;
 };
 

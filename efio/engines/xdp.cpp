@@ -54,7 +54,7 @@ struct XdpPort final : PortHandle {
     return outcome;
   }
 
-  std::uint64_t link_downs() const noexcept override { return link->downs(); }
+  std::uint64_t link_downs() const noexcept override { return link->downs_by_now(); }
 
   Result<void> set_option(std::string_view key, std::string_view value) override {
     if (key != "take" || receiving.empty()) return PortHandle::set_option(key, value);

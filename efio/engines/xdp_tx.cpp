@@ -71,6 +71,7 @@ Result<std::unique_ptr<XdpTx>> XdpTx::create(const XdpSetup& setup, unsigned num
   queue->mask_ = queue->slots_.mask();
   queue->limit_ = static_cast<std::uint32_t>(queue->ring_size());
   queue->socket_ = std::move(*socket);
+  queue->splits_ = queue->socket_.fragments();
   queue->completed_ = queue->socket_.frames().consumed();
   queue->pause_ = shortest_pause_ns;
   return queue;

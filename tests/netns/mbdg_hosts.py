@@ -1,161 +1,142 @@
-"""Namespaces as hosts at the ports of mbdg: ping, TCP and UDP, VLANs, a port that goes away and comes back."""
+"""Namespaces as hosts at the ports of mbdg: ping, TCP, UDP, DHCP and IPv6 over ports of all kinds; VLANs, filters, loops. With
+EFIO_LONG=1 over three and eight ports of each kind."""
 import contextlib
-import json
 import os
+import re
 import subprocess
+import tempfile
 
-from namespaces import interrupt, wait_until, Namespace
+from namespaces import wait_until
 from skip import require_program, require_root
+from _bridged import all_pairs, await_answer, bridge, conserve, hosts_around, ip, is_long, reaches, throughput
 
 require_root()
-for program in ("ping", "iperf3", "ethtool"):
+for program in ("ping", "iperf3", "ethtool", "dnsmasq", "busybox"):
     require_program(program)
-mbdg = os.path.join(os.environ["EFIO_BIN_DIR"], "mbdg")
 
 
-def ip(*words):
-    subprocess.run(["ip", *map(str, words)], check=True, timeout=30)
+def dhcp(server, client):
+    """An address from dnsmasq, with all four messages through the bridge."""
+    with tempfile.TemporaryDirectory(prefix="efio_mbdg_") as folder:
+        script = os.path.join(folder, "script")
+        with open(script, "w") as file:
+            file.write('#!/bin/sh\necho "$1 $ip $router"\n')
+        os.chmod(script, 0o755)
+        dnsmasq = server.start("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth",
+                               "--bind-interfaces", "--leasefile-ro", "--no-ping", "--dhcp-authoritative", "--pid-file=",
+                               "--user=root", "--log-facility=-", "--log-dhcp",
+                               "--dhcp-range=10.7.200.1,10.7.200.99,255.255.0.0,1h", f"--dhcp-option=3,{server.v4}")
+        wait_until(lambda: ":67 " in server.run("ss", "-lun").stdout, "dnsmasq does not listen")
+        said = client.run("busybox", "udhcpc", "-f", "-q", "-n", "-t", "5", "-T", "1", "-i", "eth", "-s", script)
+        dnsmasq.terminate()
+        log = dnsmasq.communicate(timeout=10)[1]
+    assert re.search(rf"bound 10\.7\.200\.\d+ {re.escape(server.v4)}", said.stdout), (said, log)
+    for message in ("DHCPDISCOVER", "DHCPOFFER", "DHCPREQUEST", "DHCPACK"):
+        assert message in log, (message, log)
 
 
-@contextlib.contextmanager
-def hosts_around(count, offloads=True):
-    """A namespace for the bridge with p0, p1, …, and one for each host: its `eth` is the other end of p<i>."""
-    middle = Namespace(f"efio_br_{os.getpid()}", "lo")
-    hosts = [Namespace(f"efio_h{i}_{os.getpid()}", "eth") for i in range(count)]
-    try:
-        for space in [middle, *hosts]:
-            ip("netns", "add", space.name)
-        middle.run("sysctl", "-q", "net.ipv6.conf.default.disable_ipv6=1", check=True)
-        for i, host in enumerate(hosts):
-            connect(middle, host, i, offloads)
-        yield middle, hosts
-    finally:
-        for process in [p for space in [middle, *hosts] for p in space.started if p.poll() is None]:
-            process.kill()
-            process.wait()
-        for space in [middle, *hosts]:
-            subprocess.run(["ip", "netns", "del", space.name], stderr=subprocess.DEVNULL, timeout=30)
+def neighbours(asking, answering):
+    """IPv6 neighbour discovery by multicast, from an empty table, and what it found."""
+    asking.run("ip", "-6", "neigh", "flush", "dev", "eth", check=True)
+    await_answer(asking, answering.v6)
+    assert answering.mac in asking.run("ip", "-6", "neigh", "show", answering.v6).stdout
 
 
-def connect(middle, host, i, offloads=True):
-    ip("link", "add", "eth", "netns", host.name, "type", "veth", "peer", "name", f"p{i}", "netns", middle.name)
-    ip("-n", host.name, "link", "set", "eth", "address", f"02:00:00:00:07:0{i + 1}")  # the same when made anew
-    if not offloads:
-        host.run("ethtool", "-K", "eth", "tx", "off", "tso", "off", "gso", "off", check=True)
-    ip("-n", host.name, "addr", "add", f"10.7.0.{i + 1}/24", "dev", "eth")
-    for space, device in ((host, "eth"), (middle, f"p{i}")):
-        ip("-n", space.name, "link", "set", device, "up")
+def services(hosts, megabytes):
+    """Everything that hosts do with each other."""
+    all_pairs(hosts)
+    all_pairs(hosts, 6)
+    neighbours(hosts[-1], hosts[0])
+    dhcp(hosts[0], hosts[1])
+    dhcp(hosts[-1], hosts[0])
+    tcp = throughput(hosts[0], hosts[1], "-n", f"{megabytes}M")["sum_received"]
+    assert tcp["bytes"] > 0, tcp
+    throughput(hosts[-1], hosts[0], "-6", "-n", f"{megabytes}M", address=hosts[-1].v6)
+    udp = throughput(hosts[1], hosts[-1], "-u", "-b", "50M", "-n", f"{megabytes}M", "-l", 1200)["sum"]
+    assert udp["lost_percent"] < 1 and udp["packets"] * 1200 >= megabytes << 20, udp
+    return tcp["bits_per_second"]
 
 
-@contextlib.contextmanager
-def bridge(middle, *words):
-    process = middle.start(mbdg, "--json", "--say-ready", *words)
-    line = process.stderr.readline()
-    assert "ready" in line, line + process.communicate(timeout=5)[1]
-    result = {}
-    try:
-        yield process, result
-    finally:
-        if process.poll() is None:
-            out, error = interrupt(process)
-            print(error, end="")
-            result.update(json.loads(out))
-            result["code"] = process.returncode
+def hosts_speak(kinds, *words):
+    with hosts_around(kinds) as (middle, hosts):
+        with bridge(middle, hosts, *words) as (_, result):
+            rate = services(hosts, 100 if is_long else 2)
+    assert result["mode"] == ("wire" if len(hosts) == 2 else "switch") and result["code"] == 0, result
+    assert len(hosts) == 2 or result["table"]["size"] >= len(hosts), result
+    conserve(result)
+    print(f"{' '.join(host.kind for host in hosts)} {' '.join(words)}: TCP {rate / 1e9:.2f} Gbit/s")
 
 
-def reaches(host, address, count=1):
-    ping = host.run("ping", "-c", count, "-i", "0.02", "-W", 1, address)
-    return ping.returncode == 0 and "DUP" not in ping.stdout
-
-
-def conserve(result):
-    total = result["copied"]
-    for port in result["ports"]:
-        total += port["rx"]["received"] + port["rx"]["made"] + port["tx"]["made"]
-        total -= port["rx"]["waiting"] + sum(port["rx"]["dropped"].values())
-        total -= port["tx"]["packets"] + port["tx"]["pending"] + sum(port["tx"]["dropped"].values())
-    assert total == 0, (total, result)
-
-
-def speak(hosts):
-    wait_until(lambda: reaches(hosts[0], "10.7.0.2"), "no answer")
-    for a in range(len(hosts)):
-        for b in range(len(hosts)):
-            if a != b:
-                assert reaches(hosts[a], f"10.7.0.{b + 1}", 3), (a, b)
-    hosts[1].start("iperf3", "-s", "-1")
-    wait_until(lambda: ":5201" in hosts[1].run("ss", "-ltn").stdout, "iperf3 does not listen")
-    tcp = hosts[0].run("iperf3", "-c", "10.7.0.2", "-t", "1", "-J")
-    assert tcp.returncode == 0, tcp.stdout + tcp.stderr
-    return json.loads(tcp.stdout)["end"]["sum_received"]["bits_per_second"]
-
-
-# A switch on packet: and xdp:, and on both mixed.
-for schemes in (["packet"] * 3, ["xdp"] * 3, ["packet", "xdp", "packet"]):
-    with hosts_around(3, offloads=False) as (middle, hosts):
-        with bridge(middle, *(f"{scheme}:p{i}" for i, scheme in enumerate(schemes))) as (_, result):
-            rate = speak(hosts)
-        assert result["mode"] == "switch" and result["code"] == 0, result
-        assert result["table"]["size"] >= 3, result
-        conserve(result)
-        print(f"{' '.join(schemes)}: TCP {rate / 1e9:.2f} Gbit/s")
-
-# A wire: two hosts, two threads.
-with hosts_around(2, offloads=False) as (middle, hosts):
-    with bridge(middle, "packet:p0", "packet:p1", "--cpu", "0,1") as (_, result):
-        speak(hosts)
+def two_threads_are_a_wire_each_way():
+    with hosts_around("packet packet") as (middle, hosts):
+        with bridge(middle, hosts, "--cpu", "0,1") as (_, result):
+            all_pairs(hosts)
+            throughput(hosts[0], hosts[1], "-n", "10M")
     assert result["mode"] == "wire" and result["threads"] == 2 and result["copied"] == 0, result
     conserve(result)
 
-# VLANs: hosts 0 and 1 share one, host 2 is in another.
-with hosts_around(3, offloads=False) as (middle, hosts):
-    with bridge(middle, "packet:p0", "packet:p1", "packet:p2", "--vlan", "0=10", "--vlan", "1=10", "--vlan", "2=20") as (_, result):
-        wait_until(lambda: reaches(hosts[0], "10.7.0.2"), "no answer in the VLAN")
-        assert not reaches(hosts[0], "10.7.0.3")
+
+def vlans_are_apart():
+    """Hosts 0 and 1 share a VLAN, host 2 is in another."""
+    with hosts_around("packet packet packet") as (middle, hosts):
+        with bridge(middle, hosts, "--vlan", "0=10", "--vlan", "1=10", "--vlan", "2=20") as (_, result):
+            await_answer(hosts[0], hosts[1].v4)
+            assert not reaches(hosts[0], hosts[2].v4)
     conserve(result)
 
-# A filter, and what it drops; threads that hand over.
-with hosts_around(3, offloads=False) as (middle, hosts):
-    dump = f"/tmp/efio_mbdg_{os.getpid()}.pcapng"
-    with bridge(middle, "packet:p0", "packet:p1", "packet:p2", "--filter", "0=not udp port 9", "--cpu", "0,1", "--dump",
-                dump) as (_, result):
-        wait_until(lambda: reaches(hosts[0], "10.7.0.2"), "no answer through a filter")
-        hosts[0].run("python3", "-c", "import socket\ns=socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-                     "for i in range(5): s.sendto(b'x', ('10.7.0.2', 9))", check=True)
-        wait_until(lambda: reaches(hosts[2], "10.7.0.2"), "no answer")
-    try:
-        assert result["ports"][0]["rx"]["dropped"].get("filtered") == 5, result
-        assert result["handed_over"]["packets"] > 0, result
-        read = subprocess.run(["tcpdump", "-nr", dump], capture_output=True, text=True, timeout=30)
-        lines = read.stdout.splitlines()
-        assert len(lines) == result["dumped"] and any("ICMP echo reply" in line for line in lines), read
-    finally:
-        os.remove(dump)
 
-# A device that is deleted, and made anew, while the others go on.
-with hosts_around(3, offloads=False) as (middle, hosts):
-    with bridge(middle, "packet:p0", "packet:p1", "packet:p2") as (process, result):
-        wait_until(lambda: reaches(hosts[0], "10.7.0.3"), "no answer")
-        ip("-n", middle.name, "link", "del", "p2")
-        assert reaches(hosts[0], "10.7.0.2", 5)
-        connect(middle, hosts[2], 2, offloads=False)
-        wait_until(lambda: reaches(hosts[0], "10.7.0.3"), "it did not come back")
-        assert reaches(hosts[0], "10.7.0.2", 5)
-        assert process.poll() is None
-    assert [port["openings"] for port in result["ports"]] == [1, 1, 2], result
-    assert result["code"] == 0, result
+def a_filter_drops_and_a_dump_has_the_rest():
+    """With threads that hand over."""
+    with hosts_around("packet packet packet") as (middle, hosts):
+        dump = f"/tmp/efio_mbdg_{os.getpid()}.pcapng"
+        try:
+            with bridge(middle, hosts, "--filter", "0=not udp port 9", "--cpu", "0,1", "--dump", dump) as (_, result):
+                await_answer(hosts[0], hosts[1].v4)
+                hosts[0].run("python3", "-c", "import socket\ns=socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                             f"for i in range(5): s.sendto(b'x', ('{hosts[1].v4}', 9))", check=True)
+                await_answer(hosts[2], hosts[1].v4)
+            assert result["ports"][0]["rx"]["dropped"].get("filtered") == 5, result
+            assert result["handed_over"]["packets"] > 0, result
+            read = subprocess.run(["tcpdump", "-nr", dump], capture_output=True, text=True, timeout=30)
+            lines = read.stdout.splitlines()
+            assert len(lines) == result["dumped"] and any("ICMP echo reply" in line for line in lines), read
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(dump)
 
-# A loop made on purpose: the switch's ports 1 and 2 are joined by a kernel bridge.
-with hosts_around(3, offloads=False) as (middle, hosts):
-    ip("-n", hosts[2].name, "link", "add", "loop", "type", "bridge")
-    ip("link", "add", "second", "netns", hosts[2].name, "type", "veth", "peer", "name", "p3", "netns", middle.name)
-    for device in ("eth", "second"):
-        ip("-n", hosts[2].name, "link", "set", device, "master", "loop", "up")
-    ip("-n", hosts[2].name, "link", "set", "loop", "up")
-    ip("-n", middle.name, "link", "set", "p3", "up")
-    with bridge(middle, "packet:p0", "packet:p1", "packet:p2", "packet:p3") as (process, result):
-        hosts[0].run("ping", "-c", "2", "-W", "1", "10.7.0.99")
-        line = process.stderr.readline()
-        assert "is there a loop?" in line, line
-    assert result["table"]["loops_suspected"] > 0, result
+
+def a_loop_is_told():
+    """The switch's ports 2 and 3 are joined by a kernel bridge."""
+    with hosts_around("packet packet packet packet") as (middle, hosts):
+        ip("-n", hosts[3].name, "link", "set", "eth", "netns", hosts[2].name, "name", "second")
+        ip("-n", hosts[2].name, "link", "add", "loop", "type", "bridge")
+        for device in ("eth", "second"):
+            ip("-n", hosts[2].name, "link", "set", device, "master", "loop", "up")
+        ip("-n", hosts[2].name, "link", "set", "loop", "up")
+        with bridge(middle, hosts) as (process, result):
+            hosts[0].run("ping", "-c", "2", "-W", "1", "10.7.0.99")
+            line = process.stderr.readline()
+            assert "is there a loop?" in line, line
+        assert result["table"]["loops_suspected"] > 0, result
+        conserve(result)
+
+
+hosts_speak("packet xdp tap")
+if is_long:
+    for kind in ("packet", "xdp", "tap"):
+        for words in ((), ("--cpu", "0,1")):
+            hosts_speak([kind] * 3, *words)
+            hosts_speak([kind] * 8, *words)
+    hosts_speak("packet xdp")
+    hosts_speak("packet packet packet xdp xdp xdp tap tap")
+    hosts_speak("packet packet packet xdp xdp xdp tap tap", "--cpu", "0,1", "--full", "wait")
+else:
+    with hosts_around("packet packet packet xdp xdp xdp tap tap") as (middle, hosts):
+        with bridge(middle, hosts) as (_, result):
+            all_pairs(hosts)
+        conserve(result)
+two_threads_are_a_wire_each_way()
+vlans_are_apart()
+a_filter_drops_and_a_dump_has_the_rest()
+a_loop_is_told()
 print("mbdg: satisfied")

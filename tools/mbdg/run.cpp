@@ -184,8 +184,8 @@ void Run::lose(std::size_t number) {
   rest_all();
   port.is_open = false;
   if (auto ok = wire_up(number); !ok) errors_.push_back(std::move(ok.error()));
-  (void)port.port->close();  // it has failed: there is nothing that could be told
   resume_all();
+  (void)port.port->close();  // takes the kernel many milliseconds; it has failed: there is nothing that could be told
   if (bridge_) bridge_->table().flush(static_cast<std::uint16_t>(number));
 }
 
@@ -335,12 +335,24 @@ std::uint64_t Run::handed_over() const noexcept {
   return sum;
 }
 
+// What was dropped on the way from thread to thread was on its way to this port, which counts it as what it had no room for.
+PortStats Run::beside(std::size_t number) const noexcept {
+  PortStats sum = ports_[number].before;
+  for (const auto& relay : relays_) {
+    if (relay.port != number) continue;
+    const auto handed = relay.entry.stats().tx;
+    sum.tx.offered += handed.total_dropped();
+    for (std::size_t reason = 0; reason < handed.dropped.size(); ++reason) sum.tx.dropped[reason] += handed.dropped[reason];
+  }
+  return sum;
+}
+
 tools::Json Run::json() const {
   tools::Json json = {{"version", version()}, {"elapsed_s", elapsed_}, {"mode", bridge_ ? "switch" : "wire"}};
   auto& ports = json["ports"] = tools::Json::array();
-  for (const auto& port : ports_) {
-    ports.push_back(tools::port_json(*port.port, port.before));
-    ports.back()["openings"] = port.openings;
+  for (std::size_t i = 0; i < ports_.size(); ++i) {
+    ports.push_back(tools::port_json(*ports_[i].port, beside(i)));
+    ports.back()["openings"] = ports_[i].openings;
   }
   json["threads"] = workers_.size();
   json["copied"] = copied();
@@ -361,7 +373,7 @@ tools::Json Run::json() const {
 std::string Run::text() const {
   std::string text;
   for (std::size_t i = 0; i < ports_.size(); ++i)
-    text += fmt::format("port {}: {}", i, tools::port_text(*ports_[i].port, ports_[i].before));
+    text += fmt::format("port {}: {}", i, tools::port_text(*ports_[i].port, beside(i)));
   if (bridge_)
     text += fmt::format("{} addresses known, {} copies made\n",
                         tools::grouped(bridge_->table().size(as_time(Clock::monotonic()))), tools::grouped(copied()));

@@ -59,6 +59,7 @@ class Run {
   void lose(std::size_t number);
   void live(std::uint64_t now);
   void drain_relays();
+  PortStats beside(std::size_t number) const noexcept;
   tools::Json json() const;
   std::string text() const;
   std::uint64_t copied() const noexcept;
