@@ -1,4 +1,5 @@
 // xdp: on veth pairs: what the engine contract does not ask.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <linux/if_xdp.h>
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "efio/clock.h"
+#include "efio/engines/xdp_umem.h"
 #include "efio/forward.h"
 #include "efio/port.h"
 #include "tests/contract/rig.h"
@@ -41,6 +43,16 @@ class Xdp : public testing::Test {
   }
   Result<Port> open(const std::string& options, const PortOptions& how = {}) const {
     return pair_->a.run([&] { return Port::open("xdp:va?settle=0&" + options, how); });
+  }
+
+  // The pair anew, with so many queues.
+  void make_queues(unsigned n) {
+    const auto queues = fmt::format("numrxqueues {0} numtxqueues {0}", n);
+    pair_->a.ip("link del va");
+    pair_->a.ip(fmt::format("link add va {0} type veth peer name vb {0} netns {1}", queues, pair_->b.path()));
+    pair_->a.ip("link set va up");
+    pair_->b.ip("link set vb up");
+    far_.emplace(pair_->b, "vb");
   }
 
   std::optional<VethPair> pair_;
@@ -282,10 +294,7 @@ TEST_F(Xdp, ItsProgramCannotBeTakenOffWhileItRuns) {
 
 // Four queues, each received and sent on by a thread of its own; the counts of all are exact.
 TEST_F(Xdp, EveryQueueHasItsOwnThread) {
-  pair_->a.ip("link del va");
-  pair_->a.ip("link add va numrxqueues 4 numtxqueues 4 type veth peer name vb numrxqueues 4 numtxqueues 4 netns " + pair_->b.path());
-  pair_->a.ip("link set va up");
-  pair_->b.ip("link set vb up");
+  make_queues(4);
   auto near = open("");
   ASSERT_TRUE(near.has_value()) << near.error().message();
   auto far = pair_->b.run([] { return Port::open("xdp:vb?settle=0"); });
@@ -389,17 +398,48 @@ TEST_F(Xdp, ADirectionIsReopenedWhileTheOtherGoesOn) {
   EXPECT_EQ(pool->unused(), pool->frames());
 }
 
+// What the kernel keeps of a closed receiver's frames is the next one's, so that no more are asked of the pool.
+TEST_F(Xdp, AReceiverWithALongRingIsReopenedWhileTheSenderGoesOn) {
+  auto out = open("ring=1024", {.direction = Direction::tx});
+  ASSERT_TRUE(out.has_value()) << out.error().message();
+  for (unsigned round = 0; round < 3; ++round) {
+    auto in = open("ring=1024", {.direction = Direction::rx});
+    ASSERT_TRUE(in.has_value()) << in.error().message();
+    EXPECT_EQ(in->rx().pool(), out->tx().pool());
+    ASSERT_TRUE(far_->send(make_frame(60, round)));
+    EXPECT_EQ(receive_patiently(in->rx(), 1).finish(), 1U);
+    const auto closed = in->close();
+    EXPECT_TRUE(closed.has_value()) << closed.error().message();
+  }
+  const auto pool = out->tx().pool();
+  EXPECT_TRUE(out->close().has_value());
+  EXPECT_EQ(pool->unused(), pool->frames());
+}
+
+// What one opening is promised is no other's, before its queues are there too: threads open their queues at once.
+TEST_F(Xdp, FramesAreSetAsideForAnOpening) {
+  const XdpPoolWish wish{.receiving = {0}, .sending = {0}, .rx_frames = 900, .tx_frames = 300, .chunk = 2048};
+  auto first = stock_xdp_frames(wish, "first"), second = stock_xdp_frames(wish, "second");
+  ASSERT_TRUE(first.has_value() && second.has_value());
+  auto third = stock_xdp_frames(wish, "third");
+  ASSERT_TRUE(third.has_value());
+  EXPECT_EQ(first->pool(), second->pool()) << "there is room for two";
+  EXPECT_NE(second->pool(), third->pool());
+  EXPECT_TRUE(second->take(900).has_value() && third->take(900).has_value());
+  const auto pool = first->pool();
+  const auto left = pool->unused();
+  first = XdpStock();
+  EXPECT_EQ(pool->unused(), left + 1200) << "what was not taken goes back";
+}
+
 TEST_F(Xdp, OpensAllTheQueuesOfTheDevice) {
-  pair_->a.ip("link del va");
-  pair_->a.ip("link add va numrxqueues 4 numtxqueues 4 type veth peer name vb numrxqueues 4 numtxqueues 4 netns " + pair_->b.path());
-  pair_->a.ip("link set va up");
-  pair_->b.ip("link set vb up");
-  far_.emplace(pair_->b, "vb");
+  make_queues(4);
   {
     auto port = open("");
     ASSERT_TRUE(port.has_value()) << port.error().message();
     EXPECT_EQ(port->rx_queues(), 4U);
     EXPECT_EQ(port->tx_queues(), 4U);
+    EXPECT_TRUE(port->info().mode.ends_with(", 4 queues")) << port->info().mode;
     for (std::size_t q = 0; q < 4; ++q) {
       ASSERT_TRUE(port->tx(q).send(make_frame(60, static_cast<unsigned>(q))));
       EXPECT_EQ(port->tx(q).flush(), 1U);
@@ -416,6 +456,65 @@ TEST_F(Xdp, OpensAllTheQueuesOfTheDevice) {
     ASSERT_FALSE(refused.has_value()) << wrong;
     EXPECT_EQ(refused.error().kind, Error::Kind::usage) << refused.error().message();
   }
+}
+
+TEST_F(Xdp, QueuesBeyondThe64thAreOpenedByTheirNumber) {
+  make_queues(100);
+  auto near = open("queue=99");
+  ASSERT_TRUE(near.has_value()) << near.error().message();
+  EXPECT_TRUE(near->info().mode.ends_with("1 of 100 queues")) << near->info().mode;
+  auto far = pair_->b.run([] { return Port::open("xdp:vb?settle=0&queue=99"); });
+  ASSERT_TRUE(far.has_value()) << far.error().message();
+  EXPECT_TRUE(forwards_by_swap(near->rx(), near->tx()));
+  ASSERT_TRUE(far->tx().send(make_frame(60, 1)));
+  EXPECT_EQ(far->tx().flush(), 1U);
+  auto batch = receive_patiently(near->rx(), 1);
+  ASSERT_EQ(forward(batch, near->tx()), 1U);
+  EXPECT_EQ(near->tx().flush(), 1U);
+  EXPECT_EQ(receive_patiently(far->rx(), 1).finish(), 1U);
+}
+
+TEST_F(Xdp, GoesOnWhenItsDeviceGetsAnotherName) {
+  auto in = open("", {.direction = Direction::rx});
+  ASSERT_TRUE(in.has_value()) << in.error().message();
+  pair_->a.ip("link set va down");
+  pair_->a.ip("link set va name vz");
+  pair_->a.ip("link set vz up");
+  auto out = pair_->a.run([] { return Port::open("xdp:vz", {.direction = Direction::tx}); });
+  ASSERT_TRUE(out.has_value()) << out.error().message();
+  EXPECT_TRUE(forwards_by_swap(in->rx(), out->tx())) << "it is the same device";
+  const auto frame = make_frame(80, 3);
+  ASSERT_TRUE(far_->send(frame));
+  auto batch = receive_patiently(in->rx(), 1);
+  ASSERT_EQ(forward(batch, out->tx()), 1U);
+  EXPECT_EQ(out->tx().flush(), 1U);
+  const auto seen = far_->receive(milliseconds(2000));
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_TRUE(*seen == frame);
+  EXPECT_TRUE(in->close().has_value() && out->close().has_value());
+  EXPECT_EQ(pair_->a.shell("ip link show vz").find("xdp"), std::string::npos);
+}
+
+// The MTU is that of the opening.
+TEST_F(Xdp, FramesTooLongForItAreNamedWhenTheMtuGrows) {
+  auto port = open("attach=generic");
+  ASSERT_TRUE(port.has_value()) << port.error().message();
+  pair_->a.ip("link set va mtu 9000");
+  pair_->b.ip("link set vb mtu 9000");
+  ASSERT_TRUE(far_->send(make_frame(1792, 1)));
+  ASSERT_TRUE(far_->send(make_frame(5000, 2)));
+  ASSERT_TRUE(far_->send(make_frame(60, 3)));
+  auto batch = receive_patiently(port->rx(), 2);
+  ASSERT_EQ(batch.size(), 2U);
+  EXPECT_EQ(batch[0].length, 1792U);
+  EXPECT_EQ(batch.finish(), 2U);
+  ASSERT_TRUE(port->tx().send(make_frame(1523, 4)) && port->tx().send(make_frame(1522, 5)));
+  EXPECT_EQ(port->tx().flush(), 1U);
+  port->drain();
+  const auto stats = port->stats();
+  EXPECT_EQ(dropped(stats.rx, DropReason::oversize), 1U);
+  EXPECT_EQ(stats.tx.dropped[static_cast<std::size_t>(DropReason::oversize)], 1U);
+  expect_balanced(stats);
 }
 
 TEST_F(Xdp, LongFramesComeAndGoInSeveralSlots) {

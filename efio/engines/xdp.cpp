@@ -153,23 +153,24 @@ Result<std::vector<unsigned>> queues_of(const XdpChoice& choice, unsigned there,
   return queues;
 }
 
-std::string describe_mode(const XdpPort& port, const XdpSetup& setup, bool wants_time, const XdpSocket& socket) {
+std::string describe_mode(const XdpPort& port, const XdpSetup& setup, QueueCounts there, bool wants_time, const XdpSocket& socket) {
   std::vector<std::string> words;
   if (port.program) words.emplace_back(name(port.program->obtained()));
   if (socket.zero_copy()) words.emplace_back("zero-copy");
   else words.push_back(socket.why_copy().empty() ? "copy" : fmt::format("copy ({})", socket.why_copy()));
   if (setup.fragments) words.emplace_back("frames of several slots");
-  if (setup.busy.count() > 0) words.emplace_back("busy polling");
+  if (setup.busy.count() > 0 && !port.rx.empty()) words.emplace_back("busy polling");
   if (wants_time && !port.rx.empty()) words.emplace_back(setup.hardware_time                                  ? "hardware time"
                        : port.program->obtained() == XdpAttach::generic ? "no hardware time (not with generic)"
                                                                         : "no hardware time (the driver has none for XDP)");
   if (setup.broker) words.emplace_back("by a broker");
-  const auto queues = std::max(port.rx.size(), port.tx.size());
-  words.push_back(fmt::format("{} queue{}", queues, queues == 1 ? "" : "s"));
+  const bool more_rx = port.rx.size() >= port.tx.size();
+  const std::size_t queues = more_rx ? port.rx.size() : port.tx.size(), all = more_rx ? there.rx : there.tx;
+  words.push_back(queues == all ? fmt::format("{} queue{}", queues, queues == 1 ? "" : "s") : fmt::format("{} of {} queues", queues, all));
   return fmt::format("{}", fmt::join(words, ", "));
 }
 
-Result<void> open_queues(XdpPort& port, const XdpSetup& setup, const std::vector<unsigned>& receiving,
+Result<void> open_queues(XdpPort& port, XdpSetup& setup, const std::vector<unsigned>& receiving,
                          const std::vector<unsigned>& sending) {
   const auto& device = setup.link->name();
   for (std::size_t i = 0; i < receiving.size(); ++i) {
@@ -191,7 +192,7 @@ Result<void> open_queues(XdpPort& port, const XdpSetup& setup, const std::vector
   return {};
 }
 
-void tell(XdpPort& port, const XdpSetup& setup, bool wants_time) {
+void tell(XdpPort& port, const XdpSetup& setup, QueueCounts there, bool wants_time) {
   auto& info = port.info;
   info.frame_size = SIZE_MAX;
   const XdpSocket* socket = nullptr;
@@ -210,7 +211,7 @@ void tell(XdpPort& port, const XdpSetup& setup, bool wants_time) {
     info.queue_bytes += queue.memory();
     socket = &queue.socket();
   }
-  info.mode = describe_mode(port, setup, wants_time, *socket);
+  info.mode = describe_mode(port, setup, there, wants_time, *socket);
   info.device = setup.link->name();
   info.time_source = setup.hardware_time ? TimeSource::hardware : TimeSource::clock;
   info.mac = setup.link->mac();
@@ -263,11 +264,13 @@ Opened open_xdp(Uri& uri, const PortOptions& options) {
   setup.budget = choice->budget;
   setup.rx_slots = choice->ring != 0 ? SlotRing::rounded(choice->ring) : default_rx_ring;
   setup.tx_slots = choice->ring != 0 ? SlotRing::rounded(choice->ring) : default_tx_ring;
-  auto pool = choose_xdp_pool({.given = options.pool, .chunk = choice->chunk, .frames = choice->frames,
-                               .needed = receiving.size() * (setup.rx_slots + xdp_surplus) + sending.size() * setup.tx_slots},
-                              setup.attempted);
-  if (!pool) return std::unexpected(pool.error());
-  setup.pool = std::move(*pool);
+  auto stock = stock_xdp_frames({.given = options.pool, .interface = setup.link->index(), .receiving = receiving, .sending = sending,
+                                 .rx_frames = setup.rx_slots + xdp_surplus, .tx_frames = setup.tx_slots, .chunk = choice->chunk,
+                                 .frames = choice->frames},
+                                setup.attempted);
+  if (!stock) return std::unexpected(stock.error());
+  setup.stock = std::move(*stock);
+  setup.pool = setup.stock.pool();
   setup.fragments = choice->jumbo.value_or(setup.link->mtu() + 14 + tags > setup.rx_capacity());
 
   setup.take = choice->take;
@@ -303,7 +306,7 @@ Opened open_xdp(Uri& uri, const PortOptions& options) {
     port->promiscuous = std::move(*held);
   }
   if (auto ok = setup.link->wait_ready(choice->wait, setup.attempted); !ok) return std::unexpected(ok.error());
-  tell(*port, setup, choice->attach.hardware_time);
+  tell(*port, setup, there, choice->attach.hardware_time);
   return port;
 }
 

@@ -24,6 +24,7 @@ struct XdpSetup {
   std::string attempted;  // "open xdp:eth0", for errors
   std::shared_ptr<Link> link;
   std::shared_ptr<Pool> pool;
+  XdpStock stock;  // of it, for the queues
   std::size_t rx_slots = 0, tx_slots = 0;
   XdpCopy copy = XdpCopy::best;
   bool fragments = false;
@@ -48,7 +49,7 @@ inline std::uint64_t xdp_hardware_time(const std::byte* data) noexcept {
 
 class XdpRx final : public RxQueue {
  public:
-  static Result<std::unique_ptr<XdpRx>> create(const XdpSetup& setup, unsigned queue, std::string label, std::size_t index);
+  static Result<std::unique_ptr<XdpRx>> create(XdpSetup& setup, unsigned queue, std::string label, std::size_t index);
   ~XdpRx() override { (void)close(); }
   Result<void> close();
 
@@ -90,7 +91,7 @@ class XdpRx final : public RxQueue {
 
 class XdpTx final : public TxQueue {
  public:
-  static Result<std::unique_ptr<XdpTx>> create(const XdpSetup& setup, unsigned queue, std::string label, std::size_t index);
+  static Result<std::unique_ptr<XdpTx>> create(XdpSetup& setup, unsigned queue, std::string label, std::size_t index);
   ~XdpTx() override { (void)close(); }
   Result<void> close();
 

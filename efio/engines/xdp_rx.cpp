@@ -53,7 +53,7 @@ Result<void> prefer_polling(int socket, const XdpSetup& setup) {
 
 }  // namespace
 
-Result<std::unique_ptr<XdpRx>> XdpRx::create(const XdpSetup& setup, unsigned number, std::string label, std::size_t index) {
+Result<std::unique_ptr<XdpRx>> XdpRx::create(XdpSetup& setup, unsigned number, std::string label, std::size_t index) {
   auto queue = std::make_unique<XdpRx>();
   queue->link_ = setup.link;
   queue->label_ = std::move(label);
@@ -86,7 +86,7 @@ Result<std::unique_ptr<XdpRx>> XdpRx::create(const XdpSetup& setup, unsigned num
   queue->socket_.left().clear();
   const auto wanted = setup.rx_slots + xdp_surplus;
   if (queue->frames_ < wanted) {
-    auto frames = setup.pool->reserve(wanted - queue->frames_);
+    auto frames = setup.stock.take(wanted - queue->frames_);
     if (!frames) return std::unexpected(frames.error());
     for (const auto frame : *frames) {
       queue->socket_.frames().at(queue->filled_++) = frame << queue->shift_;

@@ -40,7 +40,7 @@ constexpr std::uint16_t unpublished = Slot::moved, refused_mark = Slot::dropped;
 
 }  // namespace
 
-Result<std::unique_ptr<XdpTx>> XdpTx::create(const XdpSetup& setup, unsigned number, std::string label, std::size_t index) {
+Result<std::unique_ptr<XdpTx>> XdpTx::create(XdpSetup& setup, unsigned number, std::string label, std::size_t index) {
   auto queue = std::make_unique<XdpTx>();
   queue->link_ = setup.link;
   queue->label_ = std::move(label);
@@ -63,7 +63,7 @@ Result<std::unique_ptr<XdpTx>> XdpTx::create(const XdpSetup& setup, unsigned num
   if (::setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &send_buffer, sizeof send_buffer) != 0)
     ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
 
-  auto frames = setup.pool->reserve(slots->size());
+  auto frames = setup.stock.take(slots->size());
   if (!frames) return std::unexpected(frames.error());
   for (std::size_t i = 0; i < frames->size(); ++i) slots->data()[i] = setup.pool->slot((*frames)[i]);
   queue->slots_ = std::move(*slots);
@@ -201,7 +201,8 @@ void XdpTx::kick() noexcept {
         }
         [[fallthrough]];
       default:
-        set_failed(link_->gone_error(label_));
+        link_->refresh();  // the kernel tells of a deleted interface after its sockets have noticed
+        set_failed(link_->gone() ? link_->gone_error(label_) : fail(error, "send over {}", label_).error());
         return;
     }
   }

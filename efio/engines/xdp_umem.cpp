@@ -231,28 +231,75 @@ void XdpSocket::close(std::vector<std::uint64_t> left) noexcept {
   channel.reset();
 }
 
-Result<std::shared_ptr<Pool>> choose_xdp_pool(const XdpPoolWish& wish, const std::string& attempted) {
+XdpStock& XdpStock::operator=(XdpStock&& other) noexcept {
+  std::swap(pool_, other.pool_);
+  std::swap(frames_, other.frames_);
+  return *this;
+}
+
+XdpStock::~XdpStock() {
+  if (pool_) pool_->release(frames_);
+}
+
+Result<XdpStock> XdpStock::create(std::shared_ptr<Pool> pool, std::size_t frames) {
+  auto reserved = pool->reserve(frames);
+  if (!reserved) return std::unexpected(reserved.error());
+  XdpStock stock;
+  stock.pool_ = std::move(pool);
+  stock.frames_ = std::move(*reserved);
+  return stock;
+}
+
+Result<std::vector<std::uint64_t>> XdpStock::take(std::size_t n) {
+  if (n > frames_.size()) return pool_->reserve(n);  // the other direction was closed meanwhile, and took its frames along
+  std::vector<std::uint64_t> taken(frames_.end() - static_cast<std::ptrdiff_t>(n), frames_.end());
+  frames_.resize(frames_.size() - n);
+  return taken;
+}
+
+Result<XdpStock> stock_xdp_frames(const XdpPoolWish& wish, const std::string& attempted) {
   const auto usable = [](const Pool& pool) {
     return !pool.growable() && pool.stride() == pool.frame_size() && std::has_single_bit(pool.stride()) &&
            pool.stride() >= smallest_chunk && pool.stride() <= largest_chunk;
   };
-  if (wish.given && usable(*wish.given)) return wish.given;
-
+  auto needed = wish.receiving.size() * wish.rx_frames + wish.sending.size() * wish.tx_frames;
   auto& all = registry();
   const std::scoped_lock lock(all.mutex);
+  const auto here = network_namespace();
+  std::shared_ptr<Pool> bound;  // of a queue's other direction
+  const auto look_at = [&](unsigned queue, bool receives) {
+    const auto known = all.channels.find({here, wish.interface, queue});
+    const auto channel = known == all.channels.end() ? nullptr : known->second.lock();
+    if (!channel || channel->sockets.empty()) return;
+    bound = channel->umem->pool;
+    if (receives && !channel->rx_open) needed -= std::min(wish.rx_frames, channel->left_by_rx.size());  // it goes on with these
+  };
+  for (const auto queue : wish.receiving) look_at(queue, true);
+  for (const auto queue : wish.sending) look_at(queue, false);
+
+  if (wish.given && usable(*wish.given)) return XdpStock::create(wish.given, needed);
+  if (bound && bound->frame_size() == wish.chunk) {
+    auto stock = XdpStock::create(bound, needed);
+    if (stock) return stock;
+    return fail(Error::Kind::memory, attempted, "the other direction's memory has {} frames left, and these queues need {}",
+                bound->unused(), needed)
+        .hint("frames= of the opening that came first; or both directions in one");
+  }
   std::erase_if(all.pools, [](const auto& known) { return known.expired(); });
   for (const auto& known : all.pools)
-    if (auto pool = known.lock(); pool && pool->frame_size() == wish.chunk && pool->unused() >= wish.needed) return pool;
+    if (auto pool = known.lock(); pool && pool->frame_size() == wish.chunk)
+      if (auto stock = XdpStock::create(pool, needed)) return stock;
   // Room for a second port like this one, so that the two of a bridge share it.
-  auto frames = wish.frames != 0 ? wish.frames : std::max(default_pool_bytes / wish.chunk, 2 * wish.needed + spare_frames);
+  auto frames = wish.frames != 0 ? wish.frames : std::max(default_pool_bytes / wish.chunk, 2 * needed + spare_frames);
   frames = (frames + 1) / 2 * 2;  // whole pages
-  if (frames < wish.needed)
-    return fail(Error::Kind::usage, attempted, "frames={}, and its queues need {}", frames, wish.needed)
-        .hint("frames={} or more, or a smaller ring=", wish.needed);
+  if (frames < needed)
+    return fail(Error::Kind::usage, attempted, "frames={}, and its queues need {}", frames, needed)
+        .hint("frames={} or more, or a smaller ring=", needed);
   auto pool = Pool::create({.frame_size = wish.chunk, .headroom = xdp_kernel_headroom, .frames = frames, .spares = 0,
                             .growable = false, .packed = true});
-  if (pool) all.pools.push_back(*pool);
-  return pool;
+  if (!pool) return std::unexpected(pool.error());
+  all.pools.push_back(*pool);
+  return XdpStock::create(std::move(*pool), needed);
 }
 
 Result<void> audit_frames(std::vector<std::uint64_t> frames, std::size_t expected, const std::string& label) {

@@ -145,15 +145,39 @@ class XdpSocket {
   std::string why_copy_;
 };
 
-// The pool that a port's frames come from: the one that was given if the kernel can use it as it is; else one of the
-// program's own, which its xdp: ports share as long as it has frames left, so that forwarding between them swaps.
+// Frames of a pool that are set aside for the queues of one opening, whoever else opens queues meanwhile. Those that were
+// not taken go back.
+class XdpStock {
+ public:
+  XdpStock() = default;
+  XdpStock(XdpStock&& other) noexcept : pool_(std::move(other.pool_)), frames_(std::move(other.frames_)) {}
+  XdpStock& operator=(XdpStock&& other) noexcept;
+  ~XdpStock();
+
+  // Errors: memory (the pool is fixed, and has no more).
+  static Result<XdpStock> create(std::shared_ptr<Pool> pool, std::size_t frames);
+  // Errors: memory (not so many are left).
+  Result<std::vector<std::uint64_t>> take(std::size_t n);
+
+  const std::shared_ptr<Pool>& pool() const noexcept { return pool_; }
+
+ private:
+  std::shared_ptr<Pool> pool_;
+  std::vector<std::uint64_t> frames_;
+};
+
+// The frames of a port. They come from the pool that was given if the kernel can use it as it is; where the other direction
+// of a queue is open, from that one's; else from one of the program's own, which its xdp: ports share as long as it has
+// frames left, so that forwarding between them swaps.
 struct XdpPoolWish {
   std::shared_ptr<Pool> given;
-  std::size_t chunk = 0;   // bytes a frame
-  std::size_t frames = 0;  // of a pool that is made, 0: room for two ports like this
-  std::size_t needed = 0;  // frames of this port's queues
+  int interface = 0;
+  std::vector<unsigned> receiving, sending;   // queues
+  std::size_t rx_frames = 0, tx_frames = 0;   // each of them needs
+  std::size_t chunk = 0;                      // bytes a frame
+  std::size_t frames = 0;                     // of a pool that is made, 0: room for two ports like this
 };
-Result<std::shared_ptr<Pool>> choose_xdp_pool(const XdpPoolWish& wish, const std::string& attempted);
+Result<XdpStock> stock_xdp_frames(const XdpPoolWish& wish, const std::string& attempted);
 
 // Every frame of a closed queue is home, once. Errors: misuse, with what is missing.
 Result<void> audit_frames(std::vector<std::uint64_t> frames, std::size_t expected, const std::string& label);

@@ -61,7 +61,9 @@ bool Session::serve() {
     answer.os = error.os;
     put_text(answer.why, error.why);
     put_text(answer.hint, error.hint);
-    tools::remark("efio-broker", printable(fmt::format("user {}, pid {}: {}", client_.user, client_.process, error.message())));
+    // That a driver has no zero-copy is no news: the program asks for copies next, if it may have them.
+    const bool probed = request.verb == BrokerVerb::bind && request.zero_copy != 0 && error.os == EOPNOTSUPP;
+    if (!probed) tools::remark("efio-broker", printable(fmt::format("user {}, pid {}: {}", client_.user, client_.process, error.message())));
   }
   return send_message(socket_.get(), std::as_bytes(std::span(&answer, 1)), outcome ? outcome->get() : -1);
 }
