@@ -467,10 +467,10 @@ TEST(GatewayOptions, MistakesAreNamed) {
   };
   EXPECT_EQ(why([](auto&) {}), "");
   using testing::HasSubstr;
-  EXPECT_THAT(why([](auto& o) { o.gateway = Ipv4Address(10, 9, 9, 9); }), HasSubstr("not on the outside subnet"));
+  EXPECT_THAT(why([](auto& o) { o.gateway = Ipv4Address(10, 9, 9, 9); }), HasSubstr("no other host on the outside subnet"));
   EXPECT_THAT(why([](auto& o) { o.inside.address = *Ipv4Prefix::parse("198.51.100.129/25"); }), HasSubstr("overlap"));
   EXPECT_THAT(why([](auto& o) { o.routes = {{*Ipv4Prefix::parse("10.9.0.0/16"), {10, 1, 0, 1}}}; }),
-              HasSubstr("on no subnet of ours"));
+              HasSubstr("no other host on a subnet of ours"));
   EXPECT_THAT(why([](auto& o) { o.nat.pool.ranges = {{*Ipv4Range::parse("198.51.100.0/24")}}; }),
               HasSubstr("has the gateway's own address"));
 }

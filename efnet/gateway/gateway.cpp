@@ -82,31 +82,12 @@ std::vector<PluginStats> add_up(std::vector<PluginStats> sum, const std::vector<
   return sum;
 }
 
-efio::Result<void> check(const GatewayOptions& options) {
-  const auto& in = options.inside.address;
-  const auto& out = options.outside.address;
-  const auto refuse = [](std::string why) { return fail(Error::Kind::usage, "set up the gateway", "{}", why); };
-  if (in.contains(out.address) || out.contains(in.address))
-    return refuse(fmt::format("the subnets {} and {} overlap", in, out));
-  if (options.gateway && !out.contains(*options.gateway))
-    return refuse(fmt::format("the gateway {} is not on the outside subnet {}", *options.gateway, out));
-  for (const auto& route : options.routes)
-    if (!in.contains(route.gateway) && !out.contains(route.gateway))
-      return refuse(
-          fmt::format("the route to {} is by {}, which is on no subnet of ours", route.prefix, route.gateway));
-  if (options.gateway)
-    for (const auto& range : options.nat.pool.ranges)
-      if (range.addresses.contains(*options.gateway))
-        return refuse(fmt::format("the pool {} has the gateway's own address {}", range.addresses, *options.gateway));
-  return {};
-}
-
 }  // namespace
 
 // ---- Set-up ----
 
 efio::Result<std::unique_ptr<Gateway>> Gateway::create(GatewayOptions options) {
-  if (auto ok = check(options); !ok) return std::unexpected(std::move(ok.error()));
+  if (const auto fault = options.find_fault()) return fail(Error::Kind::usage, "set up the gateway", "{}", fault->why);
   auto routes = Routes4::create({.capacity = options.routes.size() + 1, .blocks = 4 * (options.routes.size() + 1)});
   if (!routes) return std::unexpected(std::move(routes.error()));
   Nat44Options& nat_options = options.nat;

@@ -2,8 +2,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "efio/export.h"
 #include "efnet/nat44/options.h"
 #include "efnet/nat44/verdict.h"
 #include "efnet/tables/neighbour_table.h"
@@ -31,6 +33,14 @@ struct GatewayOptions {
   // inside networks (that of the port, and those of routes that lead inside).
   Nat44Options nat;
   NeighbourOptions neighbours;  // of each side
+
+  // What is wrong with the addresses, if anything is: shared by create() and by who reads them from a file.
+  struct Fault {
+    enum class At : std::uint8_t { inside, outside, gateway, route, pool } at{};
+    std::size_t index = 0;  // of the route, or of the pool's range
+    std::string why;
+  };
+  EFIO_EXPORT std::optional<Fault> find_fault() const;
 
   const GatewayPort& port(NatSide side) const noexcept { return side == NatSide::inside ? inside : outside; }
 };

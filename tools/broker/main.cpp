@@ -3,8 +3,6 @@
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -17,6 +15,7 @@
 #include "tools/broker/session.h"
 #include "tools/common/exit_code.h"
 #include "tools/common/help.h"
+#include "tools/common/unix_socket.h"
 
 namespace efio::broker {
 
@@ -32,26 +31,6 @@ struct Options {
 };
 
 void remark(const std::string& text) { tools::remark("efio-broker", text); }
-
-// A socket that a broker before left behind answers nobody, and is removed.
-Result<Fd> listen_at(const std::string& path) {
-  const auto attempted = "listen at " + path;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return fail(Error::Kind::usage, attempted, "too long for a Unix socket's path");
-  put_text(address.sun_path, path);
-  const auto* where = reinterpret_cast<const sockaddr*>(&address);
-  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!socket) return fail(errno, "{}", attempted);
-  if (::connect(socket.get(), where, sizeof address) == 0)
-    return fail(Error::Kind::device, attempted, "another broker listens there").hint("--socket names another path");
-  struct stat about {};
-  if (errno == ECONNREFUSED && ::lstat(path.c_str(), &about) == 0 && S_ISSOCK(about.st_mode)) ::unlink(path.c_str());
-  if (::bind(socket.get(), where, sizeof address) != 0) return fail(errno, "{}", attempted).hint("does its directory exist?");
-  // Everyone may ask; the file says who is given something.
-  if (::chmod(path.c_str(), 0666) != 0 || ::listen(socket.get(), 16) != 0) return fail(errno, "{}", attempted);
-  return socket;
-}
 
 Result<Client> who_is(const Fd& socket) {
   ucred peer{};
@@ -79,7 +58,8 @@ void welcome(const Fd& listener, const Options& options, std::list<Session>& ses
 }
 
 Result<void> serve(const Options& options) {
-  auto listener = listen_at(options.socket);
+  // Everyone may ask; the file says who is given something.
+  auto listener = tools::listen_at(options.socket, SOCK_SEQPACKET, 0666);
   if (!listener) return std::unexpected(listener.error());
   sigset_t signals;
   sigemptyset(&signals);
