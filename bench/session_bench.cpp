@@ -1,7 +1,6 @@
 #include <benchmark/benchmark.h>
 
 #include <absl/container/flat_hash_map.h>
-#include <rte_eal.h>
 #include <rte_hash.h>
 #include <rte_hash_crc.h>
 
@@ -10,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "bench/tables_bench.h"
 #include "efnet/tables/session_table.h"
 
 // SessionTable beside absl::flat_hash_map and DPDK's rte_hash (CRC, bulk of 32), keys of 16 bytes in random order. The
@@ -20,7 +20,7 @@ namespace {
 
 using namespace efnet;
 using namespace std::chrono_literals;
-constexpr std::size_t batch = 32;
+using tables_bench::batch;
 
 std::vector<FlowKey4> make_keys(std::size_t count, std::uint32_t seed = 1) {
   std::mt19937_64 random(seed);
@@ -76,15 +76,9 @@ void rate(benchmark::State& state, std::size_t each = batch) {
   state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations() * each));
 }
 
-// Calls job(batch of keys) round and round.
 template <class Key, class Job>
 void over(benchmark::State& state, const std::vector<Key>& keys, Job job) {
-  std::size_t at = 0;
-  for (auto _ : state) {
-    job(keys.data() + at);
-    at += batch;
-    if (at + batch > keys.size()) at = 0;
-  }
+  tables_bench::over(state, keys, job);
   rate(state);
 }
 
@@ -158,17 +152,27 @@ void insert_ipv6(benchmark::State& state) {
 BENCHMARK(insert)->Arg(16 << 10)->Arg(1 << 20);
 BENCHMARK(insert_ipv6)->Arg(1 << 20);
 
-// All of a table expires, refreshed in random order (shuffled lists) or not; or none does.
-void expire(benchmark::State& state) {
-  const auto keys = make_keys(static_cast<std::size_t>(state.range(0)));
-  auto table = SessionTable4::create({.capacity = keys.size()});
-  std::vector<SessionTable4::New> news;
-  for (const FlowKey4& key : keys) news.push_back({key, key.reversed()});
-  std::vector<SessionTable4::Inserted> made(news.size());
-  std::array<Session<FlowKey4>, 64> gone;
+// All of a table expires: sessions that were made in the order of their numbers, as in a table that fills for the first
+// time, or in a random one, as in a table that has been in use for a while.
+template <class Key>
+void expire_all(benchmark::State& state, const std::vector<Key>& keys, bool random_order) {
+  using Table = SessionTable<Key>;
+  auto table = Table::create({.capacity = keys.size()});
+  std::vector<typename Table::New> news;
+  for (const Key& key : keys) news.push_back({key, key.reversed()});
+  std::vector<typename Table::Inserted> made(news.size());
+  std::vector<std::uint32_t> order(keys.size());
+  for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::mt19937_64 random(3);
+  std::shuffle(order.begin(), order.end(), random);
+  std::vector<Session<Key>> gone(256);
   Time now = 1s;
   for (auto _ : state) {
     state.PauseTiming();
+    if (random_order) {  // the numbers that were given back last are given out first
+      table->insert(news, now, made);
+      for (const std::uint32_t session : order) table->erase(session);
+    }
     table->insert(news, now, made);
     now += 1000s;
     state.ResumeTiming();
@@ -177,7 +181,15 @@ void expire(benchmark::State& state) {
   }
   rate(state, keys.size());
 }
-BENCHMARK(expire)->Arg(16 << 10)->Arg(1 << 20);
+void expire(benchmark::State& state, bool random_order) {
+  expire_all(state, make_keys(static_cast<std::size_t>(state.range(0))), random_order);
+}
+void expire_ipv6(benchmark::State& state, bool random_order) {
+  expire_all(state, wide(make_keys(static_cast<std::size_t>(state.range(0)))), random_order);
+}
+BENCHMARK_CAPTURE(expire, in_order, false)->Arg(16 << 10)->Arg(1 << 20);
+BENCHMARK_CAPTURE(expire, random_order, true)->Arg(16 << 10)->Arg(1 << 20);
+BENCHMARK_CAPTURE(expire_ipv6, random_order, true)->Arg(1 << 20);
 
 void expire_nothing(benchmark::State& state) {
   auto table = filled(make_keys(1 << 20), 1 << 20);
@@ -268,18 +280,4 @@ BENCHMARK(rte_hash_insert)->Arg(1 << 20);
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  std::array<char*, 8> eal{const_cast<char*>("session_bench"),
-                           const_cast<char*>("--no-huge"),
-                           const_cast<char*>("--no-pci"),
-                           const_cast<char*>("--no-telemetry"),
-                           const_cast<char*>("-m"),
-                           const_cast<char*>("4096"),
-                           const_cast<char*>("--log-level=1"),
-                           nullptr};
-  if (rte_eal_init(7, eal.data()) < 0) return 3;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
-}
+int main(int argc, char** argv) { return tables_bench::run(argc, argv, "4096"); }

@@ -1,5 +1,4 @@
 #include <benchmark/benchmark.h>
-#include <rte_eal.h>
 #include <rte_lpm.h>
 
 #include <absl/container/flat_hash_map.h>
@@ -9,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "bench/tables_bench.h"
 #include "efnet/tables/arp_table.h"
 #include "efnet/tables/ipp_pool.h"
 #include "efnet/tables/ndp_table.h"
@@ -21,7 +21,7 @@ namespace {
 
 using namespace efnet;
 using namespace std::chrono_literals;
-constexpr std::size_t batch = 32;
+using tables_bench::batch;
 
 void each(benchmark::State& state, std::size_t count = batch) {
   state.counters["each"] = benchmark::Counter(static_cast<double>(state.iterations()) * static_cast<double>(count),
@@ -30,12 +30,7 @@ void each(benchmark::State& state, std::size_t count = batch) {
 
 template <class Key, class Job>
 void over(benchmark::State& state, const std::vector<Key>& keys, Job job) {
-  std::size_t at = 0;
-  for (auto _ : state) {
-    job(keys.data() + at);
-    at += batch;
-    if (at + batch > keys.size()) at = 0;
-  }
+  tables_bench::over(state, keys, job);
   each(state);
 }
 
@@ -213,18 +208,4 @@ BENCHMARK(rte_lpm_lookup)->Arg(1'000)->Arg(100'000);
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  std::array<char*, 8> eal{const_cast<char*>("tables_bench"),
-                           const_cast<char*>("--no-huge"),
-                           const_cast<char*>("--no-pci"),
-                           const_cast<char*>("--no-telemetry"),
-                           const_cast<char*>("-m"),
-                           const_cast<char*>("2048"),
-                           const_cast<char*>("--log-level=1"),
-                           nullptr};
-  if (rte_eal_init(7, eal.data()) < 0) return 3;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
-}
+int main(int argc, char** argv) { return tables_bench::run(argc, argv, "2048"); }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "efio/export.h"
+#include "efio/prefetch.h"
 #include "efio/result.h"
 #include "efnet/tables/keyed_hash.h"
 #include "efnet/tables/table_memory.h"
@@ -53,7 +54,7 @@ class EFIO_EXPORT MacTable {
     hash_.batch<1>(keys, n, hashes);
   }
   void prefetch(const std::uint64_t* hashes, std::size_t n) const noexcept {
-    for (std::size_t i = 0; i < n; ++i) __builtin_prefetch(&lines_[line_of(hashes[i], 0)]);
+    for (std::size_t i = 0; i < n; ++i) efio::prefetch_for_reading(&lines_[line_of(hashes[i], 0)]);
   }
 
   // These addresses were seen behind `port`. The caller leaves out group addresses, which are no sources.

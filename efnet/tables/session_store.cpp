@@ -215,9 +215,32 @@ void SessionStore<FlowKey4>::erase_key(std::uint32_t number) noexcept {
   free_way(line, way);
 }
 
-void SessionStore<FlowKey4>::erase(std::uint32_t session) noexcept {
-  erase_key(session << 1);
-  erase_key(session << 1 | 1);
+void SessionStore<FlowKey4>::find_homes(std::span<const std::uint32_t> sessions, Homes& homes) const noexcept {
+  // Which keys lie in their second line cannot be foretold: all are copied, and those of the others overwritten.
+  std::array<FlowKey4, 2 * most_erased + 1> keys;
+  std::array<std::uint32_t, 2 * most_erased + 1> lines;
+  std::size_t count = 0;
+  for (const std::uint32_t session : sessions)
+    for (const std::uint32_t at : records_[session].position) {
+      const Line& line = lines_[at / 4];
+      keys[count] = line.key[at % 4];
+      lines[count] = at / 4;
+      count += line.displaced >> at % 4 & 1;
+    }
+  std::array<std::uint64_t, 2 * most_erased> hashes;
+  hash_.batch<2>(keys.data(), count, hashes.data());
+  for (std::size_t i = 0; i < count; ++i) {
+    homes.line[i] = place(hashes[i]).line;
+    homes.second[i] = lines[i];
+    __builtin_prefetch(lines_.data() + homes.line[i], 1);
+  }
+  homes.count = count;
+}
+
+void SessionStore<FlowKey4>::erase(std::span<const std::uint32_t> sessions, const Homes& homes) noexcept {
+  for (std::size_t i = 0; i < homes.count; ++i) add_overflow(homes.line[i], homes.second[i], -1);
+  for (const std::uint32_t session : sessions)
+    for (const std::uint32_t at : records_[session].position) free_way(lines_[at / 4], at % 4);
 }
 
 void SessionStore<FlowKey4>::clear() noexcept {
@@ -275,9 +298,25 @@ bool SessionStore<FlowKey>::insert(std::uint32_t session, const FlowKey& forward
   return true;
 }
 
-void SessionStore<FlowKey>::erase(std::uint32_t session) noexcept {
-  index_.erase(place_of(key(session, false)), session << 1);
-  index_.erase(place_of(key(session, true)), session << 1 | 1);
+void SessionStore<FlowKey>::find_homes(std::span<const std::uint32_t> sessions, Homes& homes) const noexcept {
+  std::array<FlowKey, 2 * most_erased> keys;
+  std::array<std::uint64_t, 2 * most_erased> hashes;
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    keys[2 * i] = records_[sessions[i]].forward;
+    keys[2 * i + 1] = records_[sessions[i]].backward;
+  }
+  hash_.batch<sizeof(FlowKey) / 8>(keys.data(), 2 * sessions.size(), hashes.data());
+  for (std::size_t i = 0; i < 2 * sessions.size(); ++i) {
+    homes.places[i] = place(hashes[i]);
+    index_.prefetch(homes.places[i]);
+  }
+}
+
+void SessionStore<FlowKey>::erase(std::span<const std::uint32_t> sessions, const Homes& homes) noexcept {
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    index_.erase(homes.places[2 * i], sessions[i] << 1);
+    index_.erase(homes.places[2 * i + 1], sessions[i] << 1 | 1);
+  }
 }
 
 void SessionStore<FlowKey>::clear() noexcept { index_.clear(); }

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "efio/export.h"
+#include "efio/prefetch.h"
 #include "efio/result.h"
 #include "efnet/tables/keyed_hash.h"
 #include "efnet/tables/table_memory.h"
@@ -81,17 +82,9 @@ class SessionStore<FlowKey4> {
     __builtin_prefetch(lines_.data() + place.second);
   }
   void prefetch_state(std::uint32_t session) const noexcept { __builtin_prefetch(records_.data() + session); }
-  // What erase() and key() will read; the state is there.
+  // What find_homes() and key() will read; the state is there.
   void prefetch_keys(std::uint32_t session) const noexcept {
-    for (const std::uint32_t at : records_[session].position) __builtin_prefetch(lines_.data() + at / 4, 1);
-  }
-  // The rest of what erase() will touch, which only the lines of prefetch_keys() tell: the first lines of keys that lie
-  // in their second one, whose count changes.
-  void prefetch_homes(std::uint32_t session) const noexcept {
-    for (const std::uint32_t at : records_[session].position) {
-      const Line& line = lines_[at / 4];
-      if ((line.displaced >> at % 4 & 1) != 0) __builtin_prefetch(lines_.data() + place_of(line.key[at % 4]).line, 1);
-    }
+    for (const std::uint32_t at : records_[session].position) efio::prefetch_for_writing(lines_.data() + at / 4);
   }
 
   // numbers[i] of the key keys[i], whose lines (of search_place) have been prefetched. With `fetch`, the states are on
@@ -104,7 +97,16 @@ class SessionStore<FlowKey4> {
   // Both keys, which are not there; or false, and nothing done, where no room was found.
   bool insert(std::uint32_t session, const FlowKey4& forward, Place place, const FlowKey4& backward,
               Place reverse_place) noexcept;
-  void erase(std::uint32_t session) noexcept;
+  // To end up to 32 sessions at once: find_homes() has all that erase() will touch on its way into the cache; nothing may
+  // be inserted in between.
+  static constexpr std::size_t most_erased = 32;
+  struct Homes {  // first lines of keys that lie in their second one
+    std::size_t count = 0;
+    std::array<std::uint32_t, 2 * most_erased> line;
+    std::array<std::uint32_t, 2 * most_erased> second;
+  };
+  void find_homes(std::span<const std::uint32_t> sessions, Homes& homes) const noexcept;
+  void erase(std::span<const std::uint32_t> sessions, const Homes& homes) noexcept;
   void clear() noexcept;
 
  private:
@@ -179,10 +181,7 @@ class SessionStore<FlowKey> {
     __builtin_prefetch(&records_[session].forward);
     __builtin_prefetch(&records_[session].backward);
   }
-  void prefetch_keys(std::uint32_t session) const noexcept {
-    for (const bool reverse : {false, true}) index_.prefetch(place_of(key(session, reverse)));
-  }
-  void prefetch_homes(std::uint32_t) const noexcept {}  // prefetch_keys() has them
+  void prefetch_keys(std::uint32_t) const noexcept {}  // prefetch_state() has them
 
   template <bool fetch>
   void find(const FlowKey* keys, const Place* places, std::size_t count, std::uint32_t* numbers) const noexcept;
@@ -192,7 +191,12 @@ class SessionStore<FlowKey> {
 
   bool insert(std::uint32_t session, const FlowKey& forward, Place place, const FlowKey& backward,
               Place reverse_place) noexcept;
-  void erase(std::uint32_t session) noexcept;
+  static constexpr std::size_t most_erased = 32;
+  struct Homes {
+    std::array<Place, 2 * most_erased> places;
+  };
+  void find_homes(std::span<const std::uint32_t> sessions, Homes& homes) const noexcept;
+  void erase(std::span<const std::uint32_t> sessions, const Homes& homes) noexcept;
   void clear() noexcept;
 
  private:
@@ -203,8 +207,6 @@ class SessionStore<FlowKey> {
     std::array<std::uint64_t, 3> spare;
   };
   static_assert(sizeof(Record) == 128);
-
-  Place place_of(const FlowKey& key) const noexcept { return place(hash_(key.words())); }
 
   KeyedHash hash_;
   TagIndex index_;

@@ -192,10 +192,9 @@ Session<Key> SessionTable<Key>::copy(std::uint32_t session) const noexcept {
   return {store_.key(session, false), store_.key(session, true), store_.state(session)};
 }
 
-// Out of everything but the wheel.
+// Out of everything but the wheel and the store.
 template <class Key>
-void SessionTable<Key>::end(std::uint32_t session) noexcept {
-  store_.erase(session);
+void SessionTable<Key>::forget(std::uint32_t session) noexcept {
   SessionState& state = store_.state(session);
   if (state.source != no_source) leave_source(state.source);
   state.live = false;
@@ -207,7 +206,10 @@ template <class Key>
 bool SessionTable<Key>::erase(std::uint32_t session) noexcept {
   if (!is_live(session)) return false;
   wheels_.unlink(session);
-  end(session);
+  typename Store::Homes homes;
+  store_.find_homes({&session, 1}, homes);
+  store_.erase({&session, 1}, homes);
+  forget(session);
   return true;
 }
 
@@ -263,46 +265,66 @@ auto SessionTable<Key>::track_tcp(SessionRef ref, const TcpSegment& segment, Tim
   return result;
 }
 
-// As in lookup(), a chunk's lines are fetched at once: the states of the sessions that fell due, then the keys
-// of those that end, then the lines that those name.
+// What ending a session touches is told by what was touched before: its state by the wheel, its keys by the state, the
+// lines that these belong to by them. So sessions pass through four stages, a group in each; each stage fetches for the
+// next one while the other groups are worked on.
 template <class Key>
 auto SessionTable<Key>::expire(Time now, std::span<Session<Key>> gone, std::size_t most_visits) noexcept -> Expired {
+  constexpr std::size_t stages = 4;
+  struct Group {
+    std::size_t count = 0;
+    std::array<std::uint32_t, Store::most_erased> sessions;
+    typename Store::Homes homes;
+    std::span<const std::uint32_t> all() const noexcept { return {sessions.data(), count}; }
+  };
+  std::array<Group, stages> groups;
   const std::uint64_t at = ticks(now);
   Expired result;
   std::size_t of_class = 0;
-  while (result.ended < gone.size() && result.visited < most_visits) {
-    const std::size_t most = std::min({chunk, gone.size() - result.ended, most_visits - result.visited});
-    std::array<std::uint32_t, chunk> due;
-    std::size_t count = 0;
-    while (count < most && of_class < timeouts_.size()) {
-      const std::uint32_t number = wheels_.next_due(of_class, at);
-      if (number == TimeoutWheels::none) {
-        ++of_class;
-        continue;
-      }
-      store_.prefetch_state(number);
-      due[count++] = number;
-    }
-    if (count == 0) return result;
-    result.visited += count;
+  std::size_t under_way = 0;
+  for (std::size_t round = 0; under_way != 0 || (of_class < timeouts_.size() && !result.more); ++round) {
+    const auto at_stage = [&](std::size_t stage) -> Group& { return groups[(round + stages - stage) % stages]; };
 
-    std::size_t ending = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      const SessionState& state = store_.state(due[i]);
+    Group& fell_due = at_stage(0);
+    fell_due.count = 0;
+    while (of_class < timeouts_.size() && !result.more) {
+      // What is under way may turn out to have been refreshed, and leave room.
+      const std::size_t room = std::min(gone.size() - result.ended - under_way, most_visits - result.visited);
+      result.more = result.ended == gone.size() || result.visited == most_visits;
+      const std::size_t most = std::min(room, fell_due.sessions.size() - fell_due.count);
+      if (most == 0) break;
+      const std::size_t taken =
+          wheels_.take_due(of_class, at, std::span(fell_due.sessions).subspan(fell_due.count, most));
+      for (std::size_t i = 0; i < taken; ++i) store_.prefetch_state(fell_due.sessions[fell_due.count + i]);
+      fell_due.count += taken;
+      under_way += taken;
+      result.visited += taken;
+      if (taken < most) ++of_class;
+    }
+
+    Group& with_state = at_stage(1);
+    const std::size_t looked_at = std::exchange(with_state.count, 0);
+    for (std::size_t i = 0; i < looked_at; ++i) {
+      const std::uint32_t session = with_state.sessions[i];
+      const SessionState& state = store_.state(session);
       if (const std::uint64_t until = deadline(state, at); until > at) {
-        wheels_.link(due[i], state.timeout_class, until);
+        wheels_.link(session, state.timeout_class, until);
+        --under_way;
         continue;
       }
-      store_.prefetch_keys(due[i]);
-      due[ending++] = due[i];
+      store_.prefetch_keys(session);
+      with_state.sessions[with_state.count++] = session;
     }
-    for (std::size_t i = 0; i < ending; ++i) store_.prefetch_homes(due[i]);
-    for (std::size_t i = 0; i < ending; ++i) {
-      gone[result.ended++] = copy(due[i]);
-      end(due[i]);
-    }
+
+    Group& with_keys = at_stage(2);
+    store_.find_homes(with_keys.all(), with_keys.homes);
+
+    Group& ending = at_stage(3);
+    for (const std::uint32_t session : ending.all()) gone[result.ended++] = copy(session);
+    store_.erase(ending.all(), ending.homes);
+    for (const std::uint32_t session : ending.all()) forget(session);
+    under_way -= std::exchange(ending.count, 0);
   }
-  result.more = true;
   return result;
 }
 

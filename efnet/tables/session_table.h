@@ -88,7 +88,7 @@ enum class InsertStatus : std::uint8_t {
 
 // A table of sessions of one key: FlowKey4, or FlowKey for IPv6 and for both families in one table.
 //
-// Capacity and memory are fixed at birth: 95 bytes a session of FlowKey4, 151 of FlowKey, with both directions and the
+// Capacity and memory are fixed at birth: 96 bytes a session of FlowKey4, 152 of FlowKey, with both directions and the
 // state; a source limit adds 32 a source. Calls take a batch where a packet's price matters. One thread at a time.
 template <class Key>
 class SessionTable {
@@ -210,7 +210,7 @@ class SessionTable {
   Inserted insert_one(const New& session, Place place, Place reverse_place, std::uint64_t now) noexcept;
   std::uint64_t deadline(const SessionState& state, std::uint64_t now) const noexcept;
   Session<Key> copy(std::uint32_t session) const noexcept;
-  void end(std::uint32_t session) noexcept;
+  void forget(std::uint32_t session) noexcept;
   std::array<std::uint64_t, 2> source_key(const Key& key) const noexcept;
   std::uint32_t enter_source(const Key& key) noexcept;
   void leave_source(std::uint32_t source) noexcept;

@@ -17,6 +17,9 @@ namespace efnet {
 // list at most. A deadline is met late by up to a thousandth of the class's timeout, never early; users who push
 // deadlines on without telling look again when the number falls due.
 //
+// A list of a large table is several chains, which are followed in turn: where one goes on is known only once the
+// memory of its next link has come, and that of one chain comes while the others are followed.
+//
 // Numbers in no wheel may be kept in a list of free ones, which costs nothing: it runs through the same links.
 class EFIO_EXPORT TimeoutWheels {
  public:
@@ -27,16 +30,24 @@ class EFIO_EXPORT TimeoutWheels {
   // Timeouts in ticks (any unit), at least 1. Errors: memory.
   static efio::Result<TimeoutWheels> create(std::size_t capacity, std::span<const std::uint64_t> timeouts);
 
-  std::size_t bytes() const noexcept { return links_.bytes() + wheels_.size() * sizeof(Wheel); }
+  std::size_t bytes() const noexcept {
+    return links_.bytes() + heads_.size() * sizeof(std::uint32_t) + wheels_.size() * sizeof(Wheel);
+  }
   std::size_t classes() const noexcept { return wheels_.size(); }
 
-  // The number is in no list. A deadline more than the class's timeout after the latest time given to next_due() may
+  // The number is in no list. A deadline more than the class's timeout after the latest time given to take_due() may
   // fall due too early: then too users must look.
   void link(std::uint32_t number, std::size_t of_class, std::uint64_t deadline) noexcept;
   void unlink(std::uint32_t number) noexcept;
 
-  // Takes out a number of the class that fell due by `now`; none when there is none. In no order within a list.
-  std::uint32_t next_due(std::size_t of_class, std::uint64_t now) noexcept;
+  // Takes out numbers of the class that fell due by `now`; returns how many: fewer than asked for when there are no
+  // more. In no order within a list.
+  std::size_t take_due(std::size_t of_class, std::uint64_t now, std::span<std::uint32_t> numbers) noexcept;
+  std::uint32_t next_due(std::size_t of_class, std::uint64_t now) noexcept {
+    std::uint32_t number = none;
+    take_due(of_class, now, {&number, 1});
+    return number;
+  }
   // Takes out a number that will fall due soonest (within what a list spans).
   std::uint32_t soonest(std::size_t of_class) noexcept;
   // Every number out of every wheel.
@@ -60,23 +71,32 @@ class EFIO_EXPORT TimeoutWheels {
   static constexpr std::size_t lists = 4096;
   static constexpr std::size_t due = lists;  // the list of what fell due and was not taken yet
   static constexpr std::uint32_t is_head = 0x8000'0000;
+  static constexpr std::size_t most_chains = 8;
 
   struct Link {
     std::uint32_t next;
-    std::uint32_t previous;  // or is_head | the list's number
+    std::uint32_t previous;  // or is_head | the chain's number
   };
   struct Wheel {
-    std::uint64_t last = 0;  // the list that was emptied last, counted without end
-    unsigned shift = 0;      // a list spans 2^shift ticks
+    std::uint64_t last = 0;        // the list that was emptied last, counted without end
+    unsigned shift = 0;            // a list spans 2^shift ticks
+    std::uint32_t turn = 0;        // of a list's chains, the one to be followed next
+    bool may_have_due = false;     // false: the list of the due is empty
     std::array<std::uint64_t, lists / 64> occupied{};
   };
 
-  std::uint32_t& head(std::size_t of_class, std::size_t list) noexcept { return heads_[of_class * (lists + 1) + list]; }
+  // The chains of all lists of all classes, those of one list one after the other.
+  std::size_t first_chain(std::size_t of_class, std::size_t list) const noexcept {
+    return (of_class * (lists + 1) + list) * chains_;
+  }
+  bool is_empty(std::size_t first) const noexcept;
   std::size_t next_occupied(const Wheel& wheel, std::size_t from, std::size_t most) const noexcept;
-  std::uint32_t take_first(std::size_t of_class, std::size_t list) noexcept;
+  void make_due(std::size_t of_class, std::size_t list) noexcept;
+  std::size_t take(std::size_t of_class, std::size_t list, std::span<std::uint32_t> numbers) noexcept;
 
   TableArray<Link> links_;
   std::vector<Wheel> wheels_;
+  std::size_t chains_ = 1;  // of a list: a power of two
   std::vector<std::uint32_t> heads_;
   std::uint32_t free_ = none;
 };
