@@ -23,9 +23,10 @@ struct TomlNode {
   std::int64_t integer = 0;
   double number = 0;
   bool flag = false;
-  std::vector<TomlNode> elements;                         // of an array
-  std::vector<std::pair<std::string, TomlNode>> entries;  // of a table
-  std::vector<std::string> known;                         // keys of the table that somebody asked for
+  std::string key;                 // in the table around it
+  std::vector<TomlNode> elements;  // of an array
+  std::vector<TomlNode> entries;   // of a table
+  std::vector<std::string> known;  // keys of the table that somebody asked for
 };
 
 struct TomlDocument {
@@ -82,7 +83,10 @@ TomlNode convert(const toml::node& from) {
     node.type = TomlType::array;
     for (const auto& element : *array) node.elements.push_back(convert(element));
   } else if (const auto* table = from.as_table()) {
-    for (const auto& [key, value] : *table) node.entries.emplace_back(std::string(key.str()), convert(value));
+    for (const auto& [key, value] : *table) {
+      node.entries.push_back(convert(value));
+      node.entries.back().key = key.str();
+    }
   } else {
     node.type = TomlType::time;
   }
@@ -117,10 +121,11 @@ std::string hint_for(std::string_view key, const std::vector<std::string>& known
 }
 
 void note_unknown(TomlDocument& document, const TomlNode& table) {
-  for (const auto& [key, value] : table.entries) {
-    if (std::ranges::find(table.known, key) == table.known.end()) {
-      document.note(TomlDocument::wrong, value.line, fmt::format("there is no {} {}", value.type == TomlType::table ? "table" : "key", key),
-                    hint_for(key, table.known));
+  for (const auto& value : table.entries) {
+    if (std::ranges::find(table.known, value.key) == table.known.end()) {
+      const std::string_view what = value.type == TomlType::table ? "table" : "key";
+      document.note(TomlDocument::wrong, value.line, fmt::format("there is no {} {}", what, value.key),
+                    hint_for(value.key, table.known));
       continue;
     }
     if (value.type == TomlType::table) note_unknown(document, value);
@@ -177,9 +182,8 @@ Result<void> TomlFile::finish() const {
 
 TomlNode* TomlTable::find(std::string_view key) const {
   if (node_ == nullptr) return nullptr;
-  for (auto& [name, value] : node_->entries)
-    if (name == key) return &value;
-  return nullptr;
+  const auto found = std::ranges::find(node_->entries, key, &TomlNode::key);
+  return found == node_->entries.end() ? nullptr : &*found;
 }
 
 TomlNode* TomlTable::ask(std::string_view key) {
@@ -205,7 +209,7 @@ std::string TomlTable::where(std::string_view key) const {
 std::vector<std::string> TomlTable::keys() const {
   std::vector<std::string> all;
   if (node_ != nullptr)
-    for (const auto& [key, value] : node_->entries) all.push_back(key);
+    for (const auto& value : node_->entries) all.push_back(value.key);
   return all;
 }
 
