@@ -75,6 +75,14 @@ class Block {
   std::vector<std::byte> bytes_;
 };
 
+void describe(const CaptureWriter::Interface& interface, std::uint32_t snaplen, std::vector<std::byte>& into) {
+  Block block(interface_description);
+  block.word(link_type_ethernet).word(snaplen);
+  if (!interface.name.empty()) block.option(option_name, interface.name);
+  if (!interface.description.empty()) block.option(option_description, interface.description);
+  block.option(option_resolution, "\x09").append_to(into);  // 10^-9 s
+}
+
 std::vector<std::byte> file_header(const CaptureWriter::Options& options, CaptureWriter::Format format) {
   std::vector<std::byte> bytes;
   if (format == CaptureWriter::Format::pcap) {
@@ -92,13 +100,7 @@ std::vector<std::byte> file_header(const CaptureWriter::Options& options, Captur
       .word(UINT32_MAX)  // the section's length is not known
       .option(option_application, fmt::format("efio {}", version()))
       .append_to(bytes);
-  for (const auto& interface : options.interfaces) {
-    Block block(interface_description);
-    block.word(link_type_ethernet).word(options.snaplen);
-    if (!interface.name.empty()) block.option(option_name, interface.name);
-    if (!interface.description.empty()) block.option(option_description, interface.description);
-    block.option(option_resolution, "\x09").append_to(bytes);  // 10^-9 s
-  }
+  for (const auto& interface : options.interfaces) describe(interface, options.snaplen, bytes);
   return bytes;
 }
 
@@ -261,6 +263,21 @@ Result<CaptureWriter> CaptureWriter::create(const std::string& path, Options opt
   state->capacity = buffer_size;
   if (auto ok = state->open_file(); !ok) return std::unexpected(ok.error());
   return CaptureWriter(std::move(state));
+}
+
+std::uint32_t CaptureWriter::add_interface(Interface interface) {
+  State& s = *state_;
+  if (s.format == Format::pcap) return 0;
+  std::vector<std::byte> block;
+  describe(interface, s.options.snaplen, block);
+  // The file at hand gets it here, and every later one with its header.
+  if (!s.error && !s.closed && s.make_room(block.size())) {
+    std::ranges::copy(block, s.buffer.get() + s.used);
+    s.used += block.size();
+  }
+  s.options.interfaces.push_back(std::move(interface));
+  s.header = file_header(s.options, s.format);
+  return static_cast<std::uint32_t>(s.options.interfaces.size() - 1);
 }
 
 bool CaptureWriter::append(std::span<const std::byte> frame, const Record& record) noexcept {

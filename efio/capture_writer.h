@@ -55,6 +55,9 @@ class EFIO_EXPORT CaptureWriter {
   // there is no such interface.
   bool append(std::span<const std::byte> frame, const Record& record) noexcept;
 
+  // pcapng: one more interface, behind those of Options; returns its index. Of pcap the file has none: 0.
+  std::uint32_t add_interface(Interface interface);
+
   // Hands everything to the system. After a failed write the file is cut back to its last whole record.
   bool flush() noexcept;
 

@@ -89,6 +89,22 @@ TEST(MacTable, StaticEntriesStay) {
   EXPECT_EQ(entries[0].address, MacAddress(2, 0, 0, 0, 0, 9));
 }
 
+TEST(MacTable, AStaticEntryFindsRoomInAFullTable) {
+  auto table = make_table(64);
+  for (std::uint64_t i = 0; i < 10'000; ++i) table.learn(MacTable::key(0x0200'0000'0000 + i, 0), 1, 1s);
+  ASSERT_GT(table.not_learned(), 0U);
+  for (std::uint64_t i = 0; i < 32; ++i) {
+    const auto key = MacTable::key(0x0600'0000'0000 + i, 0);
+    ASSERT_TRUE(table.add(key, 2));
+    EXPECT_EQ(table.find(key, 1s), 2);
+  }
+  const auto key = MacTable::key(0x0600'0000'0000, 0);
+  EXPECT_TRUE(table.remove(key));
+  EXPECT_EQ(table.find(key, 1s), MacTable::nowhere);
+  EXPECT_FALSE(table.remove(key));
+  EXPECT_EQ(table.find(MacTable::key(0x0600'0000'0001, 0), 1s), 2);
+}
+
 TEST(MacTable, MovesAreCounted) {
   auto table = make_table(64);
   const auto key = MacTable::key(MacAddress(2, 0, 0, 0, 0, 1), 0);
@@ -96,7 +112,15 @@ TEST(MacTable, MovesAreCounted) {
   table.learn(key, 2, 2s);
   EXPECT_EQ(table.find(key, 2s), 2);
   EXPECT_EQ(table.moves(), 1U);
-  EXPECT_EQ(table.last_moved(), MacAddress(2, 0, 0, 0, 0, 1));
+  for (int i = 0; i < 5; ++i) table.learn(key, static_cast<std::uint16_t>(2 + i % 2), 3s);
+  table.learn(MacTable::key(MacAddress(2, 0, 0, 0, 0, 2), 0), 1, 3s);  // that is no move
+  const auto mover = table.most_moved();
+  ASSERT_TRUE(mover);
+  EXPECT_EQ(mover->address, MacAddress(2, 0, 0, 0, 0, 1));
+  EXPECT_EQ(mover->moves, 5U);
+  EXPECT_EQ(mover->from, 3);
+  EXPECT_EQ(mover->to, 2);
+  EXPECT_FALSE(table.most_moved());  // since then
 }
 
 // Two threads learn and look up at once. An address's place is a function of the address, so that a mix-up shows.
@@ -266,6 +290,42 @@ TEST(Switch, BatchesAreDecidedFrameByFrame) {
       ASSERT_EQ(verdicts[i].reason, alone.reason) << i;
     }
   }
+}
+
+TEST(Switch, ChangesItsPortsAndKeepsWhatItLearned) {
+  std::vector<SwitchPortOptions> ports(4);
+  ports[3].is_there = false;
+  Bench s({.ports = ports});
+  s.ports(Frame(broadcast, a), 0);
+  EXPECT_EQ(s.ports(Frame(broadcast, b), 1), 0b0101U);  // not to the port that is not there
+  ports[3].is_there = true;
+  ports[1].isolated = ports[3].isolated = true;
+  ASSERT_TRUE(s.made->change({.ports = ports, .pass_reserved = true}));
+  EXPECT_EQ(s.ports(Frame(b, a), 0), 0b0010U);
+  EXPECT_EQ(s.ports(Frame(broadcast, b), 1), 0b0101U);
+  EXPECT_EQ(s.ports(Frame(broadcast, a), 0), 0b1110U);
+  EXPECT_EQ(s.ports(Frame(0x0180'C200'0000, a), 0), 0b1110U);
+  ports[0].tagging = Tagging::access;  // alone in a VLAN
+  EXPECT_FALSE(s.made->change({.ports = ports}));
+  EXPECT_EQ(s.ports(Frame(b, a), 0), 0b0010U);
+  EXPECT_FALSE(s.made->change({.ports = ports, .mirror = 7}));
+}
+
+TEST(Switch, AStormsLimitGoesOnThroughAChange) {
+  std::vector<SwitchPortOptions> ports(2);
+  ports[0].flood_rate = 100;
+  Bench s({.ports = ports});
+  const auto flooded = [&] {
+    unsigned passed = 0;
+    for (int i = 0; i < 100; ++i) passed += s.ports(Frame(broadcast, a), 0, 1s) != 0 ? 1 : 0;
+    return passed;
+  };
+  EXPECT_EQ(flooded(), 10U);
+  ASSERT_TRUE(s.made->change({.ports = ports}));
+  EXPECT_EQ(flooded(), 0U);
+  ports[0].flood_rate = 200;
+  ASSERT_TRUE(s.made->change({.ports = ports}));
+  EXPECT_EQ(flooded(), 20U);
 }
 
 TEST(Switch, RefusesWhatMakesNoSense) {

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <random>
+#include <thread>
 
 using efnet::HashSeed;
 using efnet::Time;
@@ -100,6 +101,37 @@ TEST(TokenBuckets, RefusesWhatItCannotKeep) {
   EXPECT_FALSE(TokenBuckets::create({.rate = 0.0001, .burst = 1e12}));
   EXPECT_EQ(make(1, 1, 1).capacity(), 4U);
   EXPECT_EQ(make(1, 1, 1000).bytes(), 16'384U);
+}
+
+TEST(TokenBucket, ABurstThenTheRate) {
+  auto bucket = efnet::TokenBucket::create(1000, 20);
+  ASSERT_TRUE(bucket);
+  const auto taken = [&](Time now, double cost = 1) {
+    int count = 0;
+    while (bucket->take(cost, now)) ++count;
+    return count;
+  };
+  EXPECT_EQ(taken(1s), 20);
+  EXPECT_EQ(taken(1s + 5ms), 5);
+  EXPECT_EQ(taken(1s + 4ms), 0);  // a thread whose clock reading is older
+  EXPECT_EQ(taken(10s, 5), 4);
+  EXPECT_FALSE(efnet::TokenBucket::create(0, 1));
+  EXPECT_FALSE(efnet::TokenBucket::create(1, 1e13));
+}
+
+TEST(TokenBucket, ThreadsTogetherGetItsTokensAndNoMore) {
+  auto bucket = efnet::TokenBucket::create(1, 100'000);
+  ASSERT_TRUE(bucket);
+  std::atomic<int> sum{0};
+  const auto take_all = [&] {
+    int count = 0;
+    while (bucket->take(1, 1s)) ++count;
+    sum += count;
+  };
+  {
+    std::jthread one(take_all), two(take_all);
+  }
+  EXPECT_EQ(sum.load(), 100'000);
 }
 
 }  // namespace

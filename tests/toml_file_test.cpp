@@ -113,7 +113,11 @@ TEST(TomlFile, EachMistakeHasItsLineAndWhatWouldBeRight) {
       {"\nname = uplink\n", "f.toml:2: Error while parsing value: could not determine value type; text stands in quotes: key = \"text\""},
       {"ageing = 10s", "f.toml:1: Error while parsing decimal integer: expected digit, saw 's'; with a unit it is text, in quotes: \"10s\""},
       {"name = \"x", "f.toml:1: Error while parsing string: encountered end-of-file; what is opened is closed: \"…\", […], {…}"},
-      {"name = \"\xff\"", "f.toml:1: Encountered invalid utf-8 sequence; the file is UTF-8 text"},
+      {"\nname = \"\xff\"", "f.toml:2: there is a byte that is no text: 0xff; a configuration file is UTF-8"},
+      {"[\x01", "f.toml:1: there is a byte that is no text: 0x01; a configuration file is UTF-8"},
+      {"name = \"\xc0\x80\"", "f.toml:1: there is a byte that is no text: 0xc0; a configuration file is UTF-8"},
+      {"name = \"\xed\xa0\x80\"", "f.toml:1: there is a byte that is no text: 0xed; a configuration file is UTF-8"},
+      {"name = \"\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80\"", ""},
       // Twice.
       {"mtu = 1\nmtu = 2\n", "f.toml:2: Error while parsing key-value pair: cannot redefine existing integer 'mtu'; leave one of the two out"},
       {"[nat]\npool = \"a\"\n[nat]\n", "f.toml:3: Error while parsing table header: cannot redefine existing table 'nat'; leave one of the two out"},

@@ -53,13 +53,18 @@ efio::Result<MacTable> MacTable::create(const MacTableOptions& options) {
 }
 
 // Into the first cell that nobody needs. False: there is none.
-bool MacTable::enter(std::uint64_t key, std::uint64_t hash, std::uint64_t place, std::uint32_t second) noexcept {
+bool MacTable::enter(std::uint64_t key, std::uint64_t hash, std::uint64_t place, std::uint32_t second,
+                     bool over_learned) noexcept {
   for (std::size_t choice = 0; choice < choices; ++choice) {
     Line& line = lines_[line_of(hash, choice)];
     for (std::size_t way = 0; way < ways; ++way) {
       const std::uint64_t held = load(line.keys[way]);
       if (held == (used | hidden)) continue;  // being replaced
-      if ((held & used) != 0 && !is_old(load(line.places[way]), second)) continue;
+      if ((held & used) != 0) {
+        const std::uint64_t held_place = load(line.places[way]);
+        const bool is_learned = (held_place & fixed_bit) == 0;
+        if (over_learned ? !is_learned : !is_old(held_place, second)) continue;
+      }
       if (!exchange(line.keys[way], held, used | hidden)) continue;  // somebody else took it
       store(line.places[way], place);
       store(line.keys[way], key);
@@ -67,6 +72,15 @@ bool MacTable::enter(std::uint64_t key, std::uint64_t hash, std::uint64_t place,
     }
   }
   return false;
+}
+
+void MacTable::count_move(std::uint64_t key, std::uint64_t hash, std::uint16_t from, std::uint16_t to) noexcept {
+  counts_->moves.fetch_add(1, std::memory_order_relaxed);
+  Moving& moving = counts_->moving[hash % counts_->moving.size()];
+  const bool is_known = moving.key.load(std::memory_order_relaxed) == key;
+  const std::uint64_t before = is_known ? moving.last.load(std::memory_order_relaxed) >> 32 : 0;
+  moving.key.store(key, std::memory_order_relaxed);
+  moving.last.store((before + 1) << 32 | std::uint64_t{from} << 16 | to, std::memory_order_relaxed);
 }
 
 void MacTable::learn(const std::uint64_t* keys, const std::uint64_t* hashes, std::size_t n, std::uint16_t port,
@@ -81,10 +95,8 @@ void MacTable::learn(const std::uint64_t* keys, const std::uint64_t* hashes, std
     }
     const std::uint64_t before = load(*known.place);
     if (before == here || (before & fixed_bit) != 0) continue;
-    if (static_cast<std::uint16_t>(before) != port && !is_old(before, second)) {
-      counts_->moves.fetch_add(1, std::memory_order_relaxed);
-      counts_->last_moved.store(keys[i], std::memory_order_relaxed);
-    }
+    if (static_cast<std::uint16_t>(before) != port && !is_old(before, second)) [[unlikely]]
+      count_move(keys[i], hashes[i], static_cast<std::uint16_t>(before), port);
     // Only if it is still what was looked at: an entry that has become another's meanwhile keeps what it has.
     if (load(*known.key) == keys[i]) exchange(*known.place, before, here);
   }
@@ -115,7 +127,14 @@ bool MacTable::add(std::uint64_t key, std::uint16_t port) noexcept {
     store(*known.place, fixed_bit | port);
     return true;
   }
-  return enter(key, hash, fixed_bit | port, 0);
+  return enter(key, hash, fixed_bit | port, 0) || enter(key, hash, fixed_bit | port, 0, true);
+}
+
+bool MacTable::remove(std::uint64_t key) noexcept {
+  std::uint64_t hash = 0;
+  this->hash(&key, 1, &hash);
+  const Cell known = cell_of(key, hash);
+  return known.key != nullptr && exchange(*known.key, key, hidden);
 }
 
 std::size_t MacTable::flush(std::uint16_t port) noexcept {
@@ -158,10 +177,17 @@ std::size_t MacTable::size(Time now) const noexcept {
   return size;
 }
 
-std::optional<MacAddress> MacTable::last_moved() const noexcept {
-  const std::uint64_t key = counts_->last_moved.load(std::memory_order_relaxed);
-  if (key == 0) return std::nullopt;
-  return MacAddress::from_number(key & 0xFFFF'FFFF'FFFF);
+std::optional<MacTable::Mover> MacTable::most_moved() noexcept {
+  std::optional<Mover> most;
+  for (Moving& moving : counts_->moving) {
+    const std::uint64_t key = moving.key.load(std::memory_order_relaxed);
+    const std::uint64_t last = moving.last.exchange(0, std::memory_order_relaxed);
+    const auto moves = static_cast<std::uint32_t>(last >> 32);
+    if (moves == 0 || (most && most->moves >= moves)) continue;
+    most = {MacAddress::from_number(key & 0xFFFF'FFFF'FFFF), static_cast<std::uint16_t>(key >> 48 & 0xFFF), moves,
+            static_cast<std::uint16_t>(last >> 16), static_cast<std::uint16_t>(last)};
+  }
+  return most;
 }
 
 }  // namespace efnet

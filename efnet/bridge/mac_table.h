@@ -67,8 +67,11 @@ class EFIO_EXPORT MacTable {
   void learn(std::uint64_t key, std::uint16_t port, Time now) noexcept;
   std::uint16_t find(std::uint64_t key, Time now) const noexcept;
 
-  // A static entry: neither learned over nor aged. False where the table is full.
+  // A static entry: neither learned over nor aged; where there is no room, it takes that of a learned one. False where all
+  // its places have static entries.
   bool add(std::uint64_t key, std::uint16_t port) noexcept;
+  // Forgets an address, static or not. False where it is not known.
+  bool remove(std::uint64_t key) noexcept;
   // Forgets what was learned behind the port (its link went down); static entries stay. Returns how many.
   std::size_t flush(std::uint16_t port) noexcept;
 
@@ -87,7 +90,16 @@ class EFIO_EXPORT MacTable {
   // Since birth. A learned address that turns up behind another port has moved.
   std::uint64_t moves() const noexcept { return counts_->moves.load(std::memory_order_relaxed); }
   std::uint64_t not_learned() const noexcept { return counts_->full.load(std::memory_order_relaxed); }
-  std::optional<MacAddress> last_moved() const noexcept;
+
+  // The address that has moved most since the last call of this, of those few that it keeps count of; nothing where none
+  // has. In a loop one address moves again and again, with every frame that goes round; a person who walks about, once.
+  struct Mover {
+    MacAddress address;
+    std::uint16_t vlan = 0;
+    std::uint32_t moves = 0;
+    std::uint16_t from = 0, to = 0;  // last
+  };
+  std::optional<Mover> most_moved() noexcept;
 
  private:
   static constexpr std::size_t ways = 4;    // entries a line
@@ -111,8 +123,14 @@ class EFIO_EXPORT MacTable {
   }
   static_assert(sizeof(Line) == 64);
 
+  // Addresses that move, by a part of their hash: a newer one takes the place of an older.
+  struct Moving {
+    std::atomic<std::uint64_t> key{0};
+    std::atomic<std::uint64_t> last{0};  // moves, from, to
+  };
   struct Counts {
-    std::atomic<std::uint64_t> moves{0}, full{0}, last_moved{0};
+    std::atomic<std::uint64_t> moves{0}, full{0};
+    std::array<Moving, 64> moving;
   };
 
   MacTable(KeyedHash hash, TableArray<Line> lines, std::uint32_t ageing)
@@ -139,7 +157,9 @@ class EFIO_EXPORT MacTable {
     std::uint64_t* place = nullptr;
   };
   Cell cell_of(std::uint64_t key, std::uint64_t hash) const noexcept;
-  bool enter(std::uint64_t key, std::uint64_t hash, std::uint64_t place, std::uint32_t second) noexcept;
+  bool enter(std::uint64_t key, std::uint64_t hash, std::uint64_t place, std::uint32_t second,
+             bool over_learned = false) noexcept;
+  void count_move(std::uint64_t key, std::uint64_t hash, std::uint16_t from, std::uint16_t to) noexcept;
 
   KeyedHash hash_;
   TableArray<Line> lines_;

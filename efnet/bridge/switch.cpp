@@ -28,31 +28,11 @@ efio::Failure refuse(std::size_t port, std::string_view why) {
   return efio::fail(efio::Error::Kind::usage, fmt::format("port {} of a switch", port), "{}", why);
 }
 
-efio::Result<void> check(const SwitchOptions& options) {
-  const auto& ports = options.ports;
-  if (ports.size() < 2 || ports.size() > Switch::most_ports)
-    return efio::fail(efio::Error::Kind::usage, "a switch", "{} ports", ports.size())
-        .hint("2 to {}", Switch::most_ports);
-  const bool aware = std::ranges::any_of(ports, [](const auto& p) { return p.tagging != Tagging::unaware; });
-  for (std::size_t i = 0; i < ports.size(); ++i) {
-    const auto& p = ports[i];
-    const bool is_mirror = options.mirror == i;
-    if (aware && p.tagging == Tagging::unaware && !is_mirror)
-      return refuse(i, "it is in no VLAN, and others are").hint("an access or a trunk port, every one");
-    if (p.tagging == Tagging::access && (p.vlan == 0 || p.vlan > 4094)) return refuse(i, "no such VLAN").hint("1 to 4094");
-    if (p.tagging == Tagging::trunk && (p.vlans.none() || p.vlans[0] || p.vlans[4095]))
-      return refuse(i, "a trunk without VLANs, or with one that is none").hint("1 to 4094");
-    if (p.flood_rate < 0 || p.flood_rate > 1e12) return refuse(i, "its storm limit is out of range");
-  }
-  if (options.mirror && *options.mirror >= ports.size()) return refuse(*options.mirror, "the mirror is no port");
-  return {};
-}
-
 }  // namespace
 
 struct Switch::Port {
   SwitchPortOptions options;
-  std::optional<TokenBuckets> storm;  // of one key
+  std::optional<TokenBucket> storm;
 };
 
 Switch::Switch(Switch&&) noexcept = default;
@@ -61,13 +41,63 @@ Switch::~Switch() = default;
 
 std::size_t Switch::ports() const noexcept { return ports_.size(); }
 
-Switch::Switch(const SwitchOptions& options, MacTable table)
-    : table_(std::move(table)), pass_reserved_(options.pass_reserved) {
-  if (options.mirror) mirror_ = bit(*options.mirror);
-  for (std::size_t i = 0; i < options.ports.size(); ++i) {
-    const auto& port = options.ports[i];
-    ports_.push_back({port, std::nullopt});
-    if (bit(i) == mirror_) continue;
+Switch::Switch(MacTable table) : table_(std::move(table)) {}
+
+efio::Result<void> Switch::check(const SwitchOptions& options) {
+  const auto& ports = options.ports;
+  if (ports.size() < 2 || ports.size() > most_ports)
+    return efio::fail(efio::Error::Kind::usage, "a switch", "{} ports", ports.size())
+        .hint("2 to {}", most_ports);
+  const bool aware =
+      std::ranges::any_of(ports, [](const auto& p) { return p.is_there && p.tagging != Tagging::unaware; });
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    const auto& p = ports[i];
+    if (!p.is_there) continue;
+    const bool is_mirror = options.mirror == i;
+    if (aware && p.tagging == Tagging::unaware && !is_mirror)
+      return refuse(i, "it is in no VLAN, and others are").hint("an access or a trunk port, every one");
+    if (p.tagging == Tagging::access && (p.vlan == 0 || p.vlan > 4094)) return refuse(i, "no such VLAN").hint("1 to 4094");
+    if (p.tagging == Tagging::trunk && (p.vlans.none() || p.vlans[0] || p.vlans[4095]))
+      return refuse(i, "a trunk without VLANs, or with one that is none").hint("1 to 4094");
+    if (p.flood_rate < 0 || p.flood_rate > 1e12) return refuse(i, "its storm limit is out of range");
+  }
+  if (options.mirror && (*options.mirror >= ports.size() || !ports[*options.mirror].is_there))
+    return refuse(*options.mirror, "the mirror is no port");
+  return {};
+}
+
+efio::Result<Switch> Switch::create(const SwitchOptions& options) {
+  if (auto ok = check(options); !ok) return std::unexpected(std::move(ok.error()));
+  auto table = MacTable::create(options.table);
+  if (!table) return std::unexpected(std::move(table.error()));
+  Switch made(std::move(*table));
+  if (auto ok = made.change(options); !ok) return std::unexpected(std::move(ok.error()));
+  return made;
+}
+
+efio::Result<void> Switch::change(const SwitchOptions& options) {
+  if (auto ok = check(options); !ok) return ok;
+  std::vector<Port> ports;
+  for (const auto& port : options.ports) {
+    ports.push_back({port, std::nullopt});
+    if (port.flood_rate <= 0) continue;
+    // A burst of a tenth of a second, so that a handful of ARP requests at once does no harm.
+    auto storm = efnet::TokenBucket::create(port.flood_rate, std::max(1.0, port.flood_rate / 10));
+    if (!storm) return std::unexpected(std::move(storm.error()));
+    ports.back().storm = std::move(*storm);
+    // Whose limit stays has what it had left of it.
+    const std::size_t i = ports.size() - 1;
+    if (i < ports_.size() && ports_[i].storm && ports_[i].options.flood_rate == port.flood_rate)
+      ports.back().storm = std::move(*ports_[i].storm);
+  }
+  ports_ = std::move(ports);
+  pass_reserved_ = options.pass_reserved;
+  mirror_ = options.mirror ? bit(*options.mirror) : 0;
+  all_ = isolated_ = 0;
+  members_.clear();
+  for (std::size_t i = 0; i < ports_.size(); ++i) {
+    const auto& port = ports_[i].options;
+    if (bit(i) == mirror_ || !port.is_there) continue;
     all_ |= bit(i);
     if (port.isolated) isolated_ |= bit(i);
     if (port.tagging == Tagging::unaware) continue;
@@ -76,22 +106,7 @@ Switch::Switch(const SwitchOptions& options, MacTable table)
     for (std::size_t vlan = 1; port.tagging == Tagging::trunk && vlan < 4095; ++vlan)
       if (port.vlans[vlan]) members_[vlan] |= bit(i);
   }
-}
-
-efio::Result<Switch> Switch::create(const SwitchOptions& options) {
-  if (auto ok = check(options); !ok) return std::unexpected(std::move(ok.error()));
-  auto table = MacTable::create(options.table);
-  if (!table) return std::unexpected(std::move(table.error()));
-  Switch made(options, std::move(*table));
-  for (Port& port : made.ports_) {
-    if (port.options.flood_rate <= 0) continue;
-    // A burst of a tenth of a second, so that a handful of ARP requests at once does no harm.
-    auto storm = TokenBuckets::create(
-        {.rate = port.options.flood_rate, .burst = std::max(1.0, port.options.flood_rate / 10), .capacity = 4});
-    if (!storm) return std::unexpected(std::move(storm.error()));
-    port.storm = std::move(*storm);
-  }
-  return made;
+  return {};
 }
 
 // Which VLAN a frame belongs to, and whether it may come in (802.1Q, 6.9). A tag of VLAN 0 has a priority and no VLAN.
@@ -170,7 +185,7 @@ void Switch::decide(std::span<const Slot> slots, std::uint16_t port, Time now, S
   for (std::size_t k = 0; k < learning; ++k) {
     SwitchVerdict& verdict = verdicts[learned_at[k]];
     if (verdict.flooded) {
-      if (in.storm && !in.storm->take(1, 1, now)) {
+      if (in.storm && !in.storm->take(1, now)) {
         verdict.reason = DropReason::rate_limit;
         continue;
       }

@@ -29,6 +29,7 @@ struct SwitchPortOptions {
     access,   // untagged frames belong to `vlan`; out of it they go untagged
     trunk,    // frames carry the tag of one of `vlans`, in and out
   };
+  bool is_there = true;           // false: a number without a port, which nothing goes to
   Tagging tagging = Tagging::unaware;
   std::uint16_t vlan = 1;         // access: 1-4094
   std::bitset<4096> vlans;        // trunk
@@ -63,6 +64,11 @@ class EFIO_EXPORT Switch {
   Switch& operator=(Switch&&) noexcept;
   ~Switch();
 
+  // Other ports and options from here on; what has been learned stays, and so does the table as it was made. Not while a
+  // thread decides. Errors: as create's, and nothing has changed.
+  static efio::Result<void> check(const SwitchOptions& options);
+  efio::Result<void> change(const SwitchOptions& options);
+
   // For up to 64 slots that came in by `port`; learns their sources. Slots that continue a frame, or are marked moved or
   // dropped, get no verdict (no ports, and the reason count_). Threads may call it at once, each for ports of its own.
   void decide(std::span<const efio::Slot> slots, std::uint16_t port, Time now, SwitchVerdict* verdicts) noexcept;
@@ -78,7 +84,7 @@ class EFIO_EXPORT Switch {
 
  private:
   struct Port;
-  Switch(const SwitchOptions& options, MacTable table);
+  explicit Switch(MacTable table);
   bool classify(const efio::Slot& slot, const Port& port, SwitchVerdict& verdict) const noexcept;
   std::uint64_t members(std::uint16_t vlan) const noexcept { return members_.empty() ? all_ : members_[vlan]; }
 
@@ -88,7 +94,7 @@ class EFIO_EXPORT Switch {
   std::uint64_t all_ = 0;
   std::uint64_t isolated_ = 0;
   std::uint64_t mirror_ = 0;
-  bool pass_reserved_;
+  bool pass_reserved_ = false;
 };
 
 }  // namespace efnet

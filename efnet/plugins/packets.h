@@ -97,6 +97,9 @@ class PacketBatch {
     return frame;
   }
 
+  // Why frame i was dropped since the batch was begun, for who shows dropped frames; count_ where it was not.
+  efio::DropReason why_dropped(std::size_t i) const noexcept { return reasons_[i]; }
+
  protected:
   PacketBatch(efio::Slot* slots, std::size_t size) noexcept { assign(slots, size); }
 
@@ -106,6 +109,7 @@ class PacketBatch {
     size_ = size < capacity ? size : capacity;
     const bool plain = (efio::summarize(slots_, size_).flags & efio::Slot::marks) == 0;
     here_ = plain ? mask(size_) : marked_mask();
+    reasons_.fill(efio::DropReason::count_);
   }
   static constexpr std::uint64_t mask(std::size_t size) noexcept {
     return size == capacity ? ~std::uint64_t{0} : (std::uint64_t{1} << size) - 1;
@@ -139,7 +143,7 @@ class PacketBatch {
 
   std::uint64_t dropped_ = 0;                       // since the pipeline last looked
   std::size_t takes_left_ = 0;                      // what the plugin at work may still take
-  std::array<efio::DropReason, capacity> reasons_;  // of dropped_
+  std::array<efio::DropReason, capacity> reasons_;  // of what was dropped
 };
 
 // Received slots on their way through pipelines: the first 64 of a batch, whose owner forwards and finishes through

@@ -83,6 +83,7 @@ class Pipeline::Running final : public Gate {
     packets.used_ = used_;
     packets.staged_ |= here_;
     packets.made_ |= made_;
+    came_through.add(made_here());
     forget_staged();
   }
   void tick(std::chrono::nanoseconds now) noexcept {
@@ -131,8 +132,11 @@ class Pipeline::Running final : public Gate {
   }
 
   std::vector<std::unique_ptr<Stage>> stages;
+  Counter came_through;  // of what plugins made
 
  private:
+  std::uint64_t made_here() const noexcept { return static_cast<std::uint64_t>(std::popcount(here_ & made_)); }
+
   void enter(std::size_t i, Direction direction) noexcept {
     current_ = i;
     direction_ = direction;
@@ -217,6 +221,7 @@ class Pipeline::Running final : public Gate {
     if (!claimed_) [[likely]]
       return;
     TxPackets::commit(*claimed_, used_, here_, made_);
+    came_through.add(made_here());
     forget_staged();
   }
 
@@ -271,6 +276,8 @@ void Pipeline::ingate(PacketBatch& packets, std::chrono::nanoseconds now) noexce
 void Pipeline::outgate(PacketBatch& packets, std::chrono::nanoseconds now) noexcept { running_->out(packets, now); }
 void Pipeline::outgate(TxPackets& packets, std::chrono::nanoseconds now) noexcept { running_->out(packets, now); }
 void Pipeline::tick(std::chrono::nanoseconds now) noexcept { running_->tick(now); }
+
+std::uint64_t Pipeline::made() const noexcept { return running_->came_through.get(); }
 
 std::vector<PluginStats> Pipeline::stats() const {
   std::vector<PluginStats> all;

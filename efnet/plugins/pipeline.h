@@ -69,6 +69,10 @@ class EFIO_EXPORT Pipeline {
   void outgate(TxPackets& packets, std::chrono::nanoseconds now) noexcept;
   void tick(std::chrono::nanoseconds now) noexcept;
 
+  // Frames of plugins' own that came through to the queue; the others of PluginStats::made were given up on their way.
+  // Any thread.
+  std::uint64_t made() const noexcept;
+
   // In the order of the plugins. Any thread, but not during add().
   std::vector<PluginStats> stats() const;
 

@@ -142,11 +142,40 @@ Error syntax_error(const std::string& path, const toml::parse_error& error) {
                                 : says("determine value type")           ? "text stands in quotes: key = \"text\""
                                 : says("expected digit")                 ? "with a unit it is text, in quotes: \"10s\""
                                 : says("end-of-file")                    ? "what is opened is closed: \"…\", […], {…}"
-                                : says("utf-8")                          ? "the file is UTF-8 text"
                                                                          : "key = value, [table] or [[table]]";
   return fail(Error::Kind::usage, fmt::format("{}:{}", path, std::max(1U, error.source().begin.line)), "{}", why)
       .hint("{}", hint)
       .error();
+}
+
+// How many bytes the character at the front has: 0 for what TOML knows no such character of, a control character for
+// instance. toml++ 3.3 runs into assertions of its own at some of them.
+std::size_t character(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  const unsigned first = byte(0);
+  if (first < 0x80) return (first >= ' ' && first != 0x7F) || first == '\t' || first == '\n' || first == '\r' ? 1 : 0;
+  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  std::uint32_t value = first & (0x7FU >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+    value = value << 6 | (byte(i) & 0x3F);
+  }
+  constexpr std::array<std::uint32_t, 5> least = {0, 0, 0x80, 0x800, 0x10000};  // of a length: else a shorter one does
+  const bool is_surrogate = value >= 0xD800 && value < 0xE000;
+  return first < 0xF8 && value >= least[length] && value <= 0x10FFFF && !is_surrogate ? length : 0;
+}
+
+Result<void> check_characters(std::string_view text, const std::string& path) {
+  for (unsigned line = 1; !text.empty();) {
+    const std::size_t length = character(text);
+    if (length == 0)
+      return fail(Error::Kind::usage, fmt::format("{}:{}", path, line), "there is a byte that is no text: {:#04x}",
+                  static_cast<unsigned char>(text.front()))
+          .hint("a configuration file is UTF-8");
+    if (text.front() == '\n') ++line;
+    text.remove_prefix(length);
+  }
+  return {};
 }
 
 }  // namespace
@@ -163,6 +192,7 @@ Result<TomlFile> TomlFile::read(const std::string& path) {
 }
 
 Result<TomlFile> TomlFile::parse(std::string_view text, std::string path) {
+  if (auto ok = check_characters(text, path); !ok) return std::unexpected(std::move(ok.error()));
   auto document = std::make_shared<TomlDocument>();
   try {
     document->root = convert(toml::parse(text, std::string_view(path)));

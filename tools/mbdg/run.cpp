@@ -223,9 +223,9 @@ void Run::look_for_loops(std::uint64_t now) {
   ++loops_suspected_;
   if (said_at_ != 0 && now - said_at_ < 10 * second) return;
   said_at_ = now;
-  const auto last = bridge_->table().last_moved();
+  const auto mover = bridge_->table().most_moved();
   tools::remark("mbdg", fmt::format("addresses changed ports {} times in the last second, {} among them: is there a loop?",
-                                    lately, last ? to_string(*last) : std::string("none")));
+                                    lately, mover ? to_string(mover->address) : std::string("none")));
 }
 
 void Run::live(std::uint64_t now) {
