@@ -280,6 +280,18 @@ TEST_F(Xdp, AQueueOfAnotherProcessIsBusy) {
 }
 
 // As `ip link set va xdp off`, by an administrator who does not know of us: the kernel refuses, and nothing changes.
+TEST_F(Xdp, AClosedPortHoldsNothingOfItsDevice) {
+  std::vector<Port> closed;
+  for (int i = 0; i < 3; ++i) {
+    auto port = open("");
+    ASSERT_TRUE(port) << port.error().message();
+    ASSERT_TRUE(port->close());
+    closed.push_back(std::move(*port));  // its statistics can still be asked for
+    EXPECT_EQ(closed.back().rx().receive(8).size(), 0U);
+    EXPECT_EQ(closed.back().tx().claim(8).size(), 0U);
+  }
+}
+
 TEST_F(Xdp, ItsProgramCannotBeTakenOffWhileItRuns) {
   for (const std::string attach : {"native", "generic"}) {
     auto port = open("attach=" + attach);

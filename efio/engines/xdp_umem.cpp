@@ -223,6 +223,7 @@ void XdpSocket::shut() noexcept {
 void XdpSocket::close(std::vector<std::uint64_t> left) noexcept {
   if (!channel_) return;
   shut();
+  descriptors = {};  // a mapping keeps the socket, and the socket the device's queue
   auto channel = std::move(channel_);
   const std::scoped_lock lock(registry().mutex);
   auto& list = direction_ == Direction::rx ? channel->left_by_rx : channel->left_by_tx;
