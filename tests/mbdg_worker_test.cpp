@@ -3,12 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <random>
 #include <thread>
 
 #include "efnet/wire/address.h"
+#include "tools/mbdg/conservation.h"
 
 using efio::DropReason;
 using efio::Port;
@@ -39,7 +42,8 @@ struct Content {
 // A bridge in a thread of its own, and a host at the far end of each of its ports.
 class Bridged {
  public:
-  Bridged(std::size_t ports, Options options, std::optional<efnet::SwitchOptions> bridging = {}, int ring = 1024)
+  Bridged(std::size_t ports, Options options, std::optional<efnet::SwitchOptions> bridging = {}, int ring = 1024,
+          efio::mbdg::Dumper* dumper = nullptr)
       : options_(std::move(options)) {
     static int number = 0;
     if (bridging) {
@@ -47,7 +51,7 @@ class Bridged {
       EXPECT_TRUE(made) << made.error().message();
       bridge_.emplace(std::move(*made));
     }
-    worker_ = std::make_unique<Worker>(options_, bridge_ ? &*bridge_ : nullptr, nullptr);
+    worker_ = std::make_unique<Worker>(options_, bridge_ ? &*bridge_ : nullptr, dumper);
     auto& wiring = worker_->wiring();
     wiring.ingates.resize(ports);
     wiring.outgates.resize(ports);
@@ -110,15 +114,19 @@ Options waits() {
   return options;
 }
 
-// received + copied + made = sent + pending + dropped by reason, over all ports of the bridge.
+// received + made + copied = sent + pending + waiting + consumed + dropped, over all ports of the bridge.
 void expect_conserved(Bridged& bridged) {
-  std::uint64_t in = bridged.worker().copied(), out = 0;
-  for (auto& end : bridged.ends) {
-    const auto stats = end.stats();
-    in += stats.rx.received + stats.rx.made + stats.tx.made;
-    out += stats.rx.waiting + stats.rx.total_dropped() + stats.tx.sent + stats.tx.pending + stats.tx.total_dropped();
-  }
-  EXPECT_EQ(in, out);
+  efio::mbdg::Conservation sum;
+  sum.copied = bridged.worker().copied();
+  for (auto& end : bridged.ends) sum.add(end.stats());
+  for (const auto* gates : {&bridged.worker().wiring().ingates, &bridged.worker().wiring().outgates})
+    for (const auto& pipeline : *gates)
+      if (pipeline) sum.add(*pipeline);
+  EXPECT_EQ(sum.in(), sum.out());
+}
+
+std::uint64_t count_of(const efio::DropCounts& dropped, DropReason reason) {
+  return dropped[static_cast<std::size_t>(reason)];
 }
 
 TEST(MbdgWire, EveryFrameBothWaysInOrder) {
@@ -289,6 +297,207 @@ TEST(MbdgSwitch, TagsAreSetAndTakenAway) {
   bridged.stop();
   EXPECT_EQ(bridged.worker().copied(), 2U);
   expect_conserved(bridged);
+}
+
+// --- rates, counts, plugins, the dump: one thread, step by step ---
+
+// Two stations that are known: 1 behind port 0, 2 behind port 1.
+void introduce(Bridged& bridged) {
+  for (std::size_t host = 0; host < 2; ++host) {
+    ASSERT_TRUE(bridged.send(host, broadcast, 0x0200'0000'0001 + host, 0));
+    bridged.hosts[host].tx().flush();
+  }
+  while (bridged.worker().round() > 0) {
+  }
+  for (auto& host : bridged.hosts) host.rx().receive(64).finish();
+}
+
+void send_all(Bridged& bridged, std::uint32_t frames, std::uint64_t to = 0x0200'0000'0002) {
+  for (std::uint32_t i = 1; i <= frames; ++i) ASSERT_TRUE(bridged.send(0, to, 0x0200'0000'0001, i));
+  bridged.hosts[0].tx().flush();
+  while (bridged.worker().round() > 0) {
+  }
+}
+
+struct OddOnes final : efnet::Plugin {
+  std::string_view name() const noexcept override { return "odd"; }
+  void ingate(efnet::PacketBatch& packets, efnet::Gate&) noexcept override { look(packets); }
+  void outgate(efnet::PacketBatch& packets, efnet::Gate& gate) noexcept override {
+    look(packets);
+    if (auto bytes = gate.make(60); !bytes.empty()) std::memset(bytes.data(), 1, bytes.size());
+  }
+  // Of the numbered: drops every second, and takes for itself every fifth of the others.
+  static void look(efnet::PacketBatch& packets) {
+    for (const auto i : packets) {
+      Content content;
+      std::memcpy(&content, packets.bytes(i).data() + 14, sizeof content);
+      if (content.sequence == 0) continue;
+      if (content.sequence % 2 == 0) packets.drop(i, DropReason::filtered);
+      else if (content.sequence % 5 == 0) packets.consume(i);
+    }
+  }
+};
+
+// Drops what other plugins make.
+struct Censor final : efnet::Plugin {
+  std::string_view name() const noexcept override { return "censor"; }
+  void outgate(efnet::PacketBatch& packets, efnet::Gate&) noexcept override {
+    for (const auto i : packets)
+      if (packets.bytes(i)[0] == std::byte{1}) packets.drop(i, DropReason::refused);
+  }
+};
+
+efnet::SwitchOptions plain_switch(std::size_t ports) {
+  return {.ports = std::vector<SwitchPortOptions>(ports)};
+}
+
+void keep_to_the_rate(std::optional<efnet::SwitchOptions> bridging, bool with_gates, Options options, std::uint64_t to) {
+  Bridged bridged(bridging ? 3 : 2, std::move(options), bridging, 4096);
+  introduce(bridged);
+  auto policer = efio::mbdg::Policer::create(*efio::tools::Rate::parse("1000"));
+  ASSERT_TRUE(policer);
+  bridged.worker().wiring().rates[1] = &*policer;
+  if (with_gates) {
+    auto& gates = bridged.worker().wiring().outgates[1];
+    gates = std::make_unique<efnet::Pipeline>(&bridged.ends[1].tx());
+    ASSERT_TRUE(gates->add("count"));
+  }
+  const auto before = bridged.ends[1].stats().tx;
+  const auto start = std::chrono::steady_clock::now();
+  send_all(bridged, 1000, to);
+  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const auto after = bridged.ends[1].stats().tx;
+  const auto sent = after.sent - before.sent, dropped = count_of(after.dropped, DropReason::rate_limit);
+  EXPECT_EQ(sent + dropped, 1000U);
+  EXPECT_GE(sent, 100U);  // a burst of a tenth of a second
+  EXPECT_LE(static_cast<double>(sent), 101 + 1000 * elapsed);
+  if (bridging) {
+    EXPECT_EQ(bridged.ends[2].stats().tx.sent, to == broadcast ? 1002U : 2U);
+  }
+  expect_conserved(bridged);
+}
+
+TEST(MbdgRate, AWireKeepsToIt) { keep_to_the_rate({}, false, drops(), 2); }
+TEST(MbdgRate, AWireWithPluginsKeepsToIt) { keep_to_the_rate({}, true, drops(), 2); }
+TEST(MbdgRate, ASwitchKeepsToIt) { keep_to_the_rate(plain_switch(3), false, drops(), 0x0200'0000'0002); }
+TEST(MbdgRate, ASwitchThatWaitsKeepsToIt) { keep_to_the_rate(plain_switch(3), false, waits(), 0x0200'0000'0002); }
+TEST(MbdgRate, ASwitchWithPluginsKeepsToIt) { keep_to_the_rate(plain_switch(3), true, drops(), 0x0200'0000'0002); }
+TEST(MbdgRate, FloodedFramesKeepToIt) { keep_to_the_rate(plain_switch(3), false, drops(), broadcast); }
+TEST(MbdgRate, FloodedFramesKeepToItBehindPlugins) { keep_to_the_rate(plain_switch(3), true, waits(), broadcast); }
+
+TEST(MbdgRate, BitsCountTheFcs) {
+  auto policer = efio::mbdg::Policer::create(*efio::tools::Rate::parse("10Gbit"));
+  ASSERT_TRUE(policer);
+  int frames = 0;
+  while (policer->take(1246, 1s)) ++frames;  // 10,000 bits
+  EXPECT_EQ(frames, 100'000);
+}
+
+TEST(MbdgCount, SoManyComeInAndNoMore) {
+  for (const bool is_wire : {true, false}) {
+    Bridged bridged(2, waits(), is_wire ? std::nullopt : std::optional(plain_switch(2)));
+    int spent = 0;
+    efio::mbdg::Budget budget(150, [&] { ++spent; });
+    bridged.worker().set_budget(&budget);
+    send_all(bridged, 100);
+    EXPECT_EQ(spent, 0);
+    send_all(bridged, 100);
+    EXPECT_EQ(spent, 1);
+    EXPECT_TRUE(budget.is_spent());
+    EXPECT_EQ(bridged.ends[0].stats().rx.delivered, 150U);
+    EXPECT_EQ(bridged.ends[1].stats().tx.sent, 150U);
+    expect_conserved(bridged);
+  }
+}
+
+TEST(MbdgGates, OutgatesOfASwitchDropTakeAndMake) {
+  Bridged bridged(3, drops(), plain_switch(3));
+  introduce(bridged);
+  auto& gates = bridged.worker().wiring().outgates[1];
+  gates = std::make_unique<efnet::Pipeline>(&bridged.ends[1].tx());
+  gates->add(std::make_shared<OddOnes>());
+  send_all(bridged, 100);  // in two batches, of which the second leaves room for what the plugin makes
+  auto stats = bridged.ends[1].stats().tx;
+  EXPECT_EQ(count_of(stats.dropped, DropReason::filtered), 50U);
+  EXPECT_EQ(stats.made, 1U);
+  EXPECT_EQ(stats.sent, 1 + 40 + 1U);  // and what introduced them
+  expect_conserved(bridged);
+
+  send_all(bridged, 10, broadcast);  // port 2 has no plugin
+  EXPECT_EQ(bridged.ends[2].stats().tx.sent, 2 + 10U);
+  EXPECT_EQ(bridged.ends[1].stats().tx.sent, stats.sent + 4 + bridged.ends[1].stats().tx.made - stats.made);
+  expect_conserved(bridged);
+
+  // What one plugin makes and another drops is made and dropped; it does not count as made at the port.
+  gates = std::make_unique<efnet::Pipeline>(&bridged.ends[1].tx());
+  gates->add(std::make_shared<Censor>());
+  gates->add(std::make_shared<OddOnes>());
+  const auto before = bridged.ends[1].stats().tx;
+  send_all(bridged, 100);
+  stats = bridged.ends[1].stats().tx;
+  EXPECT_EQ(count_of(stats.dropped, DropReason::refused), 1U);
+  EXPECT_EQ(stats.made, before.made);
+  EXPECT_EQ(gates->made(), 0U);
+  EXPECT_EQ(gates->stats()[1].made, 1U);
+}
+
+TEST(MbdgGates, WhatIngatesTakeIsConsumed) {
+  for (const bool is_wire : {true, false}) {
+    Bridged bridged(is_wire ? 2 : 3, drops(), is_wire ? std::nullopt : std::optional(plain_switch(3)));
+    introduce(bridged);
+    auto& wiring = bridged.worker().wiring();
+    for (auto* gates : {&wiring.ingates[0], &wiring.outgates[0]}) {
+      *gates = std::make_unique<efnet::Pipeline>(&bridged.ends[0].tx());
+      (*gates)->add(std::make_shared<OddOnes>());
+    }
+    send_all(bridged, 100);
+    EXPECT_EQ(count_of(bridged.ends[0].stats().rx.dropped, DropReason::filtered), 50U);
+    EXPECT_EQ(bridged.ends[1].stats().tx.sent, 1 + 40U);
+    const auto plugin = wiring.ingates[0]->stats().front();
+    EXPECT_EQ(plugin.in.taken, 10U);
+    expect_conserved(bridged);
+  }
+}
+
+// The dump of dropped frames has those of plugins and of rates, each with its reason.
+TEST(MbdgDump, HasWhatWasDroppedAndWhy) {
+  const auto path = testing::TempDir() + "efio_mbdg_worker_test.pcapng";
+  for (const bool is_wire : {true, false}) {
+    Options options = drops();
+    options.dump = path;
+    options.dump_what = efio::mbdg::Dump::dropped;
+    for (const char* name : {"zero", "one", "two"}) options.ports.push_back({.uri = name, .where = {}});
+    auto dumper = efio::mbdg::Dumper::create(options);
+    ASSERT_TRUE(dumper) << dumper.error().message();
+    {
+      Bridged bridged(is_wire ? 2 : 3, options, is_wire ? std::nullopt : std::optional(plain_switch(3)), 1024, dumper->get());
+      introduce(bridged);
+      auto& wiring = bridged.worker().wiring();
+      wiring.ingates[0] = std::make_unique<efnet::Pipeline>(&bridged.ends[0].tx());
+      wiring.ingates[0]->add(std::make_shared<OddOnes>());
+      wiring.outgates[1] = std::make_unique<efnet::Pipeline>(&bridged.ends[1].tx());
+      ASSERT_TRUE(wiring.outgates[1]->add("limit:1?burst=7&key=all&gate=out"));
+      auto policer = efio::mbdg::Policer::create(*efio::tools::Rate::parse("10"));
+      ASSERT_TRUE(policer);
+      for (int i = 0; i < 1; ++i) policer->take(60, efnet::Time(efio::Clock::monotonic()));  // its burst
+      wiring.rates[1] = &*policer;
+      send_all(bridged, 100);
+      EXPECT_EQ(bridged.ends[1].stats().tx.sent, 1U);
+      expect_conserved(bridged);
+    }
+    ASSERT_TRUE((*dumper)->close());
+    EXPECT_EQ((*dumper)->frames(), 50 + 33 + 7U);  // by the plugin at port 0, by the one at port 1, by its rate
+    std::ifstream file(path, std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+    const auto times = [&](std::string_view word) {
+      std::size_t count = 0;
+      for (std::size_t at = 0; (at = bytes.find(word, at)) != std::string::npos; ++at) ++count;
+      return count;
+    };
+    EXPECT_EQ(times("filtered"), 50U);
+    EXPECT_EQ(times("rate_limit"), 40U);
+  }
+  std::remove(path.c_str());
 }
 
 }  // namespace

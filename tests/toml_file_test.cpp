@@ -67,6 +67,8 @@ uri = "pipe:b"
   auto root = file->root();
   EXPECT_EQ(root.text("name"), "uplink");
   EXPECT_EQ(root.integer("mtu", 0, 0, 10000), 9000);
+  EXPECT_EQ(root.word("mtu"), "9000");
+  EXPECT_EQ(root.word("size"), "64Ki");
   EXPECT_EQ(root.number("share", 0, 0, 1), 0.25);
   EXPECT_EQ(root.number("whole", 0, 0, 1), 1);
   EXPECT_TRUE(root.flag("json", false));

@@ -49,6 +49,9 @@ class EFIO_EXPORT MacTable {
   MacTable(MacTable&&) noexcept = default;
   MacTable& operator=(MacTable&&) noexcept = default;
 
+  // 0 to 1,000,000 s. Not while a thread reads or learns.
+  void set_ageing(std::chrono::seconds ageing) noexcept { ageing_ = static_cast<std::uint32_t>(ageing.count()); }
+
   // The steps of a batch: hashes first, then their lines are asked for, then what has to be done with them.
   void hash(const std::uint64_t* keys, std::size_t n, std::uint64_t* hashes) const noexcept {
     hash_.batch<1>(keys, n, hashes);

@@ -91,6 +91,7 @@ efio::Result<void> Switch::change(const SwitchOptions& options) {
       ports.back().storm = std::move(*ports_[i].storm);
   }
   ports_ = std::move(ports);
+  table_.set_ageing(options.table.ageing);
   pass_reserved_ = options.pass_reserved;
   mirror_ = options.mirror ? bit(*options.mirror) : 0;
   all_ = isolated_ = 0;

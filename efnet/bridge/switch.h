@@ -35,6 +35,8 @@ struct SwitchPortOptions {
   std::bitset<4096> vlans;        // trunk
   bool isolated = false;          // exchanges nothing with other isolated ports (split horizon)
   double flood_rate = 0;          // frames a second that it may have flooded (storm limit); 0: no limit
+
+  friend bool operator==(const SwitchPortOptions&, const SwitchPortOptions&) = default;
 };
 
 struct SwitchOptions {
@@ -64,7 +66,7 @@ class EFIO_EXPORT Switch {
   Switch& operator=(Switch&&) noexcept;
   ~Switch();
 
-  // Other ports and options from here on; what has been learned stays, and so does the table as it was made. Not while a
+  // Other ports and options from here on; what has been learned stays, and the table keeps its size. Not while a
   // thread decides. Errors: as create's, and nothing has changed.
   static efio::Result<void> check(const SwitchOptions& options);
   efio::Result<void> change(const SwitchOptions& options);

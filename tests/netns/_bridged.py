@@ -110,6 +110,9 @@ def conserve(result):
         total -= port["rx"]["waiting"] + sum(port["rx"]["dropped"].values())
         total -= port["tx"]["packets"] + port["tx"]["pending"] + sum(port["tx"]["dropped"].values())
     assert total == 0, (total, result)
+    of = result["conservation"]
+    assert of["received"] + of["made"] + of["copied"] == sum(
+        of[key] for key in ("sent", "pending", "waiting", "consumed", "dropped")), result
 
 
 def reaches(host, address, count=1, *words):

@@ -1,6 +1,9 @@
 // How a program ends, and how it says why.
 #pragma once
 
+#include <functional>
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "efio/result.h"
@@ -25,5 +28,13 @@ void remark(std::string_view program, std::string_view text);
 
 // Flushes standard output; an error where it could not be written (a full disk, a closed pipe).
 Result<void> finish_output();
+
+// The end of a run: its report on standard output, then what was asked for and not met, a sentence each, and what failed,
+// on standard error. Returns the exit code: that of the last error, else exit_not_met or exit_done.
+int end_run(std::string_view program, std::string_view report, std::span<const std::string> not_met,
+            std::span<const Error> errors);
+
+// The whole of main(): what `run` returns, or what becomes of an exception (out of memory, of threads).
+int run_program(std::string_view program, std::string_view hint, const std::function<int()>& run);
 
 }  // namespace efio::tools

@@ -41,6 +41,17 @@ std::string grouped(std::uint64_t number) {
   return text;
 }
 
+std::string dropped_line(const DropCounts& dropped) {
+  std::uint64_t sum = 0;
+  std::string reasons;
+  for (std::size_t i = 0; i < dropped.size(); ++i) {
+    sum += dropped[i];
+    if (dropped[i] != 0)
+      reasons += fmt::format("{}{} {}", reasons.empty() ? "" : ", ", name(static_cast<DropReason>(i)), grouped(dropped[i]));
+  }
+  return fmt::format("dropped {}{}", grouped(sum), reasons.empty() ? "" : " (" + reasons + ")");
+}
+
 Json port_json(const Port& port, const PortStats& before) {
   const auto& info = port.info();
   const auto [rx, tx] = sum(port.stats(), before);

@@ -19,6 +19,9 @@ Json port_json(const Port& port, const PortStats& before = {});
 // The same for people, two lines or three.
 std::string port_text(const Port& port, const PortStats& before = {});
 
+// "dropped 1,234 (filtered 1,000, rate_limit 234)", all reasons that there are.
+std::string dropped_line(const DropCounts& dropped);
+
 // "1,234,567"
 std::string grouped(std::uint64_t number);
 

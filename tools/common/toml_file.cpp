@@ -258,6 +258,11 @@ std::string TomlTable::text(std::string_view key, std::string_view otherwise) {
   return std::string(otherwise);
 }
 
+std::string TomlTable::word(std::string_view key) {
+  const TomlNode* const node = ask(key);
+  return node != nullptr && node->type == TomlType::integer ? std::to_string(node->integer) : text(key);
+}
+
 std::int64_t TomlTable::integer(std::string_view key, std::int64_t otherwise, std::int64_t least, std::int64_t most) {
   const TomlNode* const node = ask(key);
   if (node == nullptr) return otherwise;

@@ -33,6 +33,7 @@ class TomlTable {
   bool has(std::string_view key);
 
   std::string text(std::string_view key, std::string_view otherwise = {});
+  std::string word(std::string_view key);  // text, or an integer as text: a rate is 1000 or "2Gbit"
   std::int64_t integer(std::string_view key, std::int64_t otherwise, std::int64_t least, std::int64_t most);
   double number(std::string_view key, double otherwise, double least, double most);
   bool flag(std::string_view key, bool otherwise);

@@ -1,6 +1,4 @@
 // io_gen: sends, receives and measures.
-#include <exception>
-
 #include "tools/common/exit_code.h"
 #include "tools/io_gen/options.h"
 #include "tools/io_gen/run.h"
@@ -8,12 +6,10 @@
 
 int main(int count, char** arguments) {
   using namespace efio;
-  try {
+  return tools::run_program("io_gen", "a smaller run", [&]() -> int {
     const auto options = io_gen::parse_options(count, arguments);
     if (!options) return tools::complain("io_gen", options.error());
     if (!*options) return tools::exit_done;
     return (*options)->command == io_gen::Command::table ? io_gen::run_table(**options) : io_gen::run(**options);
-  } catch (const std::exception& error) {  // out of memory, of threads
-    return tools::complain("io_gen", {Error::Kind::memory, 0, "io_gen", error.what(), "a smaller run"});
-  }
+  });
 }

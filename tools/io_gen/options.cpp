@@ -6,6 +6,7 @@
 
 #include "efio/fail.h"
 #include "efio/text.h"
+#include "tools/common/command_line.h"
 #include "tools/common/cpus.h"
 #include "tools/common/help.h"
 #include "tools/io_gen/generator.h"
@@ -306,23 +307,14 @@ Result<std::optional<Options>> parse_options(int count, const char* const* argum
   tools::add_help(app);
   Words words;
   const Commands commands = add_commands(app, words);
-  // CLI11 2.1 never comes back from an empty word that no option takes.
-  if (std::any_of(arguments, arguments + count, [](const char* word) { return *word == '\0'; }))
-    return fail(Error::Kind::usage, "command line", "there is an empty word").hint("is a variable of the shell empty?");
   // CLI11 says of an unknown command only that one is required.
-  if (count > 1 && arguments[1][0] != '-' && !is_command(app, arguments[1]))
+  if (count > 1 && arguments[1][0] != '-' && arguments[1][0] != '\0' && !is_command(app, arguments[1]))
     return fail(Error::Kind::usage, "command line", "there is no command {}", arguments[1])
         .hint("tx, rx, both or table; see `io_gen --help`");
-  try {
-    app.parse(count, arguments);
-  } catch (const CLI::ParseError& end) {
-    if (end.get_exit_code() == 0) {
-      app.exit(end);
-      return std::nullopt;
-    }
-    return fail(Error::Kind::usage, "command line", "{}", end.what())
-        .hint("`io_gen --help` and `io_gen COMMAND --help` list the options");
-  }
+  const auto is_to_run =
+      tools::parse(app, count, arguments, "`io_gen --help` and `io_gen COMMAND --help` list the options");
+  if (!is_to_run) return std::unexpected(is_to_run.error());
+  if (!*is_to_run) return std::nullopt;
   const Command command = commands.tx->parsed()     ? Command::tx
                           : commands.rx->parsed()   ? Command::rx
                           : commands.both->parsed() ? Command::both

@@ -12,19 +12,11 @@ namespace efio::io_gen {
 namespace {
 
 constexpr std::uint64_t second = 1'000'000'000;
-constexpr std::uint64_t most_frames = 10'000'000'000;
-constexpr std::uint64_t most_bits = 10'000'000'000'000;
 constexpr std::uint64_t longest_step = 366 * 24 * 3600 * second;
 constexpr std::uint64_t most_burst = 1'000'000;
 
 constexpr const char* examples =
     "1M (frames a second), 2Gbit, 2GbitL1 (with preamble and gap), line, or 1M@2s,1M-5M@10s,5M";
-
-bool strip(std::string_view& text, std::string_view suffix) {
-  if (!text.ends_with(suffix)) return false;
-  text.remove_suffix(suffix.size());
-  return true;
-}
 
 // The part before the separator; the rest stays.
 std::string_view cut(std::string_view& text, char separator) {
@@ -40,23 +32,14 @@ std::optional<std::uint64_t> positive_ns(std::string_view text) {
   return static_cast<std::uint64_t>(time->count());
 }
 
-struct Amount {
-  std::uint64_t per_second;
-  Rate::Unit unit;
-};
-
-Result<Amount> amount(std::string_view text, const std::string& attempted) {
-  Amount amount{0, Rate::Unit::frames};
-  if (strip(text, "bitL1"))
-    amount.unit = Rate::Unit::bits_layer1;
-  else if (strip(text, "bit"))
-    amount.unit = Rate::Unit::bits_layer2;
-  const auto number = parse_count(text);
-  if (!number || *number == 0) return fail(Error::Kind::usage, attempted, "not a rate").hint("{}", examples);
-  const auto most = amount.unit == Rate::Unit::frames ? most_frames : most_bits;
-  if (*number > most) return fail(Error::Kind::usage, attempted, "out of range").hint("at most {}, or line", most);
-  amount.per_second = *number;
-  return amount;
+// One rate of the list, which is not `line`.
+Result<tools::Rate> amount(std::string_view text, const std::string& attempted) {
+  auto rate = tools::Rate::parse(text);
+  if (rate && rate->limited()) return rate;
+  Error error = rate ? fail(Error::Kind::usage, attempted, "not a rate").error() : std::move(rate.error());
+  error.attempted = attempted;
+  if (error.why == "not a rate") error.hint = examples;
+  return std::unexpected(std::move(error));
 }
 
 }  // namespace
@@ -111,18 +94,6 @@ Result<void> Rate::parse_burst(std::string_view text) {
   }
   burst = *frames;
   return {};
-}
-
-std::uint64_t Rate::cost(std::uint32_t length) const noexcept {
-  switch (unit) {
-    case Unit::frames:
-      return 1;
-    case Unit::bits_layer2:
-      return (length + fcs) * 8;
-    case Unit::bits_layer1:
-      break;
-  }
-  return (length + fcs + wire_overhead) * 8;
 }
 
 double Rate::gap(std::uint32_t length) const noexcept {

@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "efio/result.h"
+#include "tools/common/rate.h"
 
 namespace efio::io_gen {
 
 struct Rate {
-  enum class Unit : std::uint8_t { frames, bits_layer2, bits_layer1 };
+  using Unit = tools::Rate::Unit;
   // Units in every `per` ns, changing evenly from the one to the other within `ns`; the last step goes on for ever at
   // `to`.
   struct Step {
@@ -29,7 +30,7 @@ struct Rate {
   // One rate for ever.
   bool constant() const noexcept { return steps.size() == 1 && steps[0].from == steps[0].to; }
   // What a frame of `length` bytes (without FCS) uses up.
-  std::uint64_t cost(std::uint32_t length) const noexcept;
+  std::uint64_t cost(std::uint32_t length) const noexcept { return tools::Rate::cost(unit, length); }
   // ns between the beginnings of frames of `length` bytes that go alone; 0: no such number.
   double gap(std::uint32_t length) const noexcept;
 

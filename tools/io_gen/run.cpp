@@ -258,15 +258,7 @@ void Run::judge() {
 int Run::report() {
   const Outcome& o = outcome_;
   const auto text = options_.json ? report_json(o).dump() + "\n" : report_text(o);
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  int code = tools::exit_done;
-  for (const auto& sentence : not_met(options_, o)) {
-    tools::remark("io_gen", sentence);
-    code = tools::exit_not_met;
-  }
-  for (const auto& error : o.errors) code = tools::complain("io_gen", error);
-  if (auto written = tools::finish_output(); !written) code = tools::complain("io_gen", written.error());
-  return code;
+  return tools::end_run("io_gen", text, not_met(options_, o), o.errors);
 }
 
 int run(const Options& options) {

@@ -81,29 +81,31 @@ std::string cell_text(const Cell& cell) {
   return text;
 }
 
-void print_text(const Options& options, const std::vector<Line>& lines, bool in_memory) {
+std::string table_text(const Options& options, const std::vector<Line>& lines, bool in_memory) {
+  std::string text;
   const auto& lengths = options.traffic.sizes.lengths();
-  fmt::print("{}, frames of {} bytes with FCS{}, batches of {}\n",
+  text += fmt::format("{}, frames of {} bytes with FCS{}, batches of {}\n",
              in_memory ? "in memory (pipe:)" : fmt::format("{} to {}", options.tx_port, options.rx_port),
              lengths[0] + fcs, lengths.size() > 1 ? " and more" : "", options.batch);
-  if (!in_memory) fmt::print("in brackets: what the other process sent or received, M/s\n");
-  fmt::print("{:<18} {:>26}   {:>26}\n", "", "one flow",
+  if (!in_memory) text += fmt::format("in brackets: what the other process sent or received, M/s\n");
+  text += fmt::format("{:<18} {:>26}   {:>26}\n", "", "one flow",
              fmt::format("{} random flows", grouped(options.traffic.flows)));
   for (std::size_t i = 0; i < lines.size(); i += 2)
-    fmt::print("{:<18} {:>26}   {:>26}\n", words(lines[i].row), cell_text(lines[i].cell), cell_text(lines[i + 1].cell));
+    text += fmt::format("{:<18} {:>26}   {:>26}\n", words(lines[i].row), cell_text(lines[i].cell), cell_text(lines[i + 1].cell));
   std::uint64_t checked = 0;
   bool clean = true;
   for (const auto& line : lines) checked += line.cell.checks.frames, clean = clean && line.cell.clean();
   if (clean) {
-    fmt::print("{} frames checked on arrival: none lost, duplicated, reordered or with a wrong checksum\n",
+    text += fmt::format("{} frames checked on arrival: none lost, duplicated, reordered or with a wrong checksum\n",
                grouped(checked));
-    return;
+    return text;
   }
   for (const auto& [row, flows, cell] : lines)
     if (!cell.clean())
-      fmt::print("{}, {} flow{}: {} lost, {} duplicated, {} reordered, {} untagged, {} checksums wrong\n", words(row),
+      text += fmt::format("{}, {} flow{}: {} lost, {} duplicated, {} reordered, {} untagged, {} checksums wrong\n", words(row),
                  grouped(flows), flows == 1 ? "" : "s", grouped(cell.sequence.lost), grouped(cell.sequence.duplicated),
                  grouped(cell.sequence.reordered), grouped(cell.checks.untagged), grouped(cell.checks.wrong));
+  return text;
 }
 
 }  // namespace
@@ -123,22 +125,20 @@ int run_table(const Options& options) {
       lines.push_back({row, flows, std::move(*cell)});
     }
 
+  std::string report;
   if (options.json) {
     Json json = {{"version", version()}, {"elapsed_s", static_cast<double>(Clock::monotonic() - start) / 1e9}};
     json["ports"] = Json::array();
     auto& table = json["table"] = Json::array();
     for (const auto& line : lines) table.push_back(cell_json(line));
-    fmt::print("{}\n", json.dump());
+    report = json.dump() + "\n";
   } else {
-    print_text(options, lines, in_memory);
+    report = table_text(options, lines, in_memory);
   }
-  if (auto written = tools::finish_output(); !written) return tools::complain("io_gen", written.error());
-  const bool clean = std::ranges::all_of(lines, [](const Line& line) { return line.cell.clean(); });
-  if (in_memory && !clean) {
-    tools::remark("io_gen", "table: frames were lost or damaged in memory");
-    return tools::exit_not_met;
-  }
-  return tools::exit_done;
+  std::vector<std::string> not_met;
+  if (in_memory && !std::ranges::all_of(lines, [](const Line& line) { return line.cell.clean(); }))
+    not_met.emplace_back("table: frames were lost or damaged in memory");
+  return tools::end_run("io_gen", report, not_met, {});
 }
 
 }  // namespace efio::io_gen

@@ -9,14 +9,14 @@
 #include "efio/result.h"
 #include "efnet/wire/address.h"
 #include "efnet/wire/protocol.h"
+#include "tools/common/rate.h"
 
 namespace efio::io_gen {
 
 enum class Transport : std::uint8_t { udp, tcp, icmp };
 
-inline constexpr std::uint32_t fcs = 4;  // bytes that --size counts and slots do not hold
-inline constexpr std::uint32_t wire_overhead =
-    20;  // preamble, start of frame and gap: what layer 1 adds to a frame with FCS
+using tools::fcs;  // --size counts it
+using tools::wire_overhead;
 inline constexpr std::uint32_t smallest_frame = 60;
 inline constexpr std::size_t most_flows = std::size_t{1} << 24;
 inline constexpr std::size_t most_vlans = 4;

@@ -2,11 +2,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <bitset>
 #include <charconv>
 #include <ranges>
 
 #include "efio/fail.h"
 #include "efio/text.h"
+#include "tools/common/command_line.h"
 #include "tools/common/cpus.h"
 #include "tools/common/help.h"
 
@@ -18,14 +20,16 @@ using Tagging = efnet::SwitchPortOptions::Tagging;
 
 // The words of the command line, before anything is made of them. Empty: not given.
 struct Words {
-  std::vector<std::string> ports, vlans, trunks, storms, statics, filters, ingates, outgates;
-  std::string isolate, mirror, stp, full = "drop", table_size, ageing, dump, dump_what = "passed", cpus, batch, duration;
+  std::string config;
+  std::vector<std::string> ports, vlans, trunks, storms, statics, filters, ingates, outgates, rates;
+  std::string isolate, mirror, stp, full, table_size, ageing, dump, dump_what, cpus, batch, duration, count;
   bool spin = false, json = false, say_ready = false;
 };
 
 void add_options(CLI::App& app, Words& w) {
-  app.add_option("PORT", w.ports, "Two or more: packet:eth0, xdp:eth1, tap:t0, pipe:x; they are numbered from 0")
-      ->required();
+  app.add_option("PORT", w.ports, "Two or more: packet:eth0, xdp:eth1, tap:t0, pipe:x; they are numbered from 0");
+  app.add_option("--config", w.config, "Read this file first; options given here go before it. SIGHUP reads it again")
+      ->type_name("FILE");
   auto* bridging = app.add_option_group("Bridging");
   bridging->add_option("--vlan", w.vlans, "Port NUMBER is an access port of VLAN ID")
       ->type_name("NUMBER=ID")
@@ -55,6 +59,9 @@ void add_options(CLI::App& app, Words& w) {
       ->allow_extra_args(false);
   packets->add_option("--outgate", w.outgates, "A plugin for what goes out by port NUMBER")->type_name("NUMBER=PLUGIN")
       ->allow_extra_args(false);
+  packets->add_option("--rate", w.rates, "What port NUMBER may send: 1M (frames/s), 2Gbit, 2GbitL1; more is dropped")
+      ->type_name("NUMBER=RATE")
+      ->allow_extra_args(false);
   packets->add_option("--full", w.full, "What a full port means: drop there, or receive no more [drop]")
       ->check(CLI::IsMember({"drop", "wait"}));
   packets->add_option("--dump", w.dump, "Write frames to this pcapng file")->type_name("FILE");
@@ -66,6 +73,7 @@ void add_options(CLI::App& app, Words& w) {
   app.add_option("--batch", w.batch, "Frames moved at a time [64]")->type_name("N");
   app.add_flag("--spin", w.spin, "Never sleep");
   app.add_option("--duration", w.duration, "Stop after this time: 10, 10s, 500ms, 2min")->type_name("TIME");
+  app.add_option("--count", w.count, "Stop after so many frames have come in")->type_name("N");
   app.add_flag("--say-ready", w.say_ready, "Say on standard error when the ports are open, for scripts");
   app.add_flag("--json", w.json, "One JSON object on standard output, at the end");
 }
@@ -106,18 +114,29 @@ class Reader {
     return 1;
   }
 
-  std::uint64_t count(std::string_view option, std::string_view word, std::uint64_t least, std::uint64_t most) {
+  // Where a word was given.
+  void count(std::string_view option, std::string_view word, std::uint64_t least, std::uint64_t most, auto& into) {
+    if (word.empty()) return;
     const auto number = parse_count(word);
-    if (number && *number >= least && *number <= most) return *number;
-    refuse(option, word, number ? "out of range" : "not a number", fmt::format("{} to {}", least, most));
-    return least;
+    if (!number || *number < least || *number > most)
+      return refuse(option, word, number ? "out of range" : "not a number", fmt::format("{} to {}", least, most));
+    into = static_cast<std::remove_reference_t<decltype(into)>>(*number);
   }
 
-  std::chrono::nanoseconds time(std::string_view option, std::string_view word) {
+  std::optional<std::chrono::nanoseconds> time(std::string_view option, std::string_view word) {
+    if (word.empty()) return std::nullopt;
     const auto found = parse_duration(word);
-    if (found && *found <= std::chrono::hours(24 * 366)) return *found;
+    if (found && *found <= longest_run) return *found;
     refuse(option, word, found ? "out of range" : "not a time", "up to a year: 10, 10s, 500ms, 2min");
-    return {};
+    return std::nullopt;
+  }
+
+  template <class T>
+  void take(Result<T>&& result, T& into) {
+    if (result)
+      into = std::move(*result);
+    else if (!error_)
+      error_ = std::move(result.error());
   }
 
   std::optional<Error>& error() noexcept { return error_; }
@@ -133,13 +152,25 @@ auto parts(std::string_view text) {
          });
 }
 
+using Numbers = std::bitset<efnet::Switch::most_ports>;  // ports that the command line has said something of
+
+// What the command line says of a port takes the place of what the file says of it.
+bool is_first(Numbers& said, std::size_t port) {
+  const bool first = !said[port];
+  said[port] = true;
+  return first;
+}
+
 void read_vlans(Reader& read, const Words& w, Options& options) {
+  Numbers said;
   const auto take = [&](std::string_view option, const std::string& word, Tagging tagging) {
     const auto [port, rest] = read.for_port(option, word);
+    if (read.error()) return;
     auto& bridging = options.ports[port].bridging;
-    if (bridging.tagging != Tagging::unaware)
-      read.refuse(option, word, fmt::format("port {} has its VLANs already", port), "one --vlan or --trunk a port");
+    if (!is_first(said, port))
+      return read.refuse(option, word, fmt::format("port {} has its VLANs already", port), "one --vlan or --trunk a port");
     bridging.tagging = tagging;
+    bridging.vlans.reset();
     for (const auto part : parts(rest)) {
       const auto id = read.vlan(option, word, part);
       if (tagging == Tagging::access)
@@ -155,77 +186,131 @@ void read_vlans(Reader& read, const Words& w, Options& options) {
 void read_statics(Reader& read, const Words& w, Options& options) {
   for (const auto& word : w.statics) {
     const auto equals = word.find('=');
-    const auto text = std::string_view(word).substr(0, equals);
-    const auto at = text.find('@');
-    const auto address = efnet::MacAddress::parse(text.substr(0, at));
-    if (equals == std::string::npos || !address || address->is_group()) {
+    const auto address = StaticAddress::parse(std::string_view(word).substr(0, equals));
+    if (equals == std::string::npos || !address) {
       read.refuse("--static", word, "not an address and a port", "02:00:00:00:00:01=0, in VLAN 10: 02:00:00:00:00:01@10=0");
       continue;
     }
-    options.entries.push_back(
-        {*address, read.port("--static", word, std::string_view(word).substr(equals + 1)),
-         at == std::string_view::npos ? std::uint16_t{0} : read.vlan("--static", word, text.substr(at + 1))});
+    const auto port = read.port("--static", word, std::string_view(word).substr(equals + 1));
+    if (read.error()) return;
+    for (auto& other : options.ports) std::erase(other.statics, *address);
+    options.ports[port].statics.push_back(*address);
   }
 }
 
-void read_gates(Reader& read, const Words& w, Options& options) {
-  for (const auto& word : w.filters) {
-    const auto [port, expression] = read.for_port("--filter", word);
-    options.ports[port].ingates.push_back(fmt::format("filter:{}", expression));
+void read_plugins(Reader& read, std::string_view option, const std::vector<std::string>& words, Options& options,
+                  std::vector<PluginText> PortSettings::*list) {
+  Numbers said;
+  for (const auto& word : words) {
+    const auto [port, plugin] = read.for_port(option, word);
+    if (read.error()) return;
+    auto& plugins = options.ports[port].*list;
+    if (is_first(said, port)) plugins.clear();
+    plugins.push_back({std::string(plugin), {}});
   }
-  for (const auto& word : w.ingates) {
-    const auto [port, plugin] = read.for_port("--ingate", word);
-    options.ports[port].ingates.emplace_back(plugin);
+}
+
+void read_port_options(Reader& read, const Words& w, Options& options) {
+  read_vlans(read, w, options);
+  if (!w.isolate.empty()) {
+    for (auto& port : options.ports) port.bridging.isolated = false;
+    for (const auto part : parts(w.isolate)) {
+      const auto port = read.port("--isolate", w.isolate, part);
+      if (!read.error()) options.ports[port].bridging.isolated = true;
+    }
   }
-  for (const auto& word : w.outgates) {
-    const auto [port, plugin] = read.for_port("--outgate", word);
-    options.ports[port].outgates.emplace_back(plugin);
+  if (!w.mirror.empty()) options.mirror = read.port("--mirror", w.mirror, w.mirror);
+  for (const auto& word : w.storms) {
+    const auto [port, rate] = read.for_port("--storm", word);
+    if (!read.error()) read.count("--storm", rate, 1, most_flooded, options.ports[port].bridging.flood_rate);
   }
+  for (const auto& word : w.rates) {
+    const auto [port, text] = read.for_port("--rate", word);
+    if (read.error()) return;
+    const auto rate = tools::Rate::parse(text);
+    if (!rate) return read.refuse("--rate", word, rate.error().why, rate.error().hint);
+    options.ports[port].rate = *rate;
+  }
+  read_statics(read, w, options);
+  read_plugins(read, "--filter", w.filters, options, &PortSettings::filters);
+  read_plugins(read, "--ingate", w.ingates, options, &PortSettings::ingates);
+  read_plugins(read, "--outgate", w.outgates, options, &PortSettings::outgates);
+}
+
+void read_common_options(Reader& read, const Words& w, Options& options) {
+  read.count("--table-size", w.table_size, 1, most_addresses, options.table_size);
+  if (const auto time = read.time("--ageing", w.ageing))
+    options.ageing =
+        std::chrono::duration_cast<std::chrono::seconds>(std::min<std::chrono::nanoseconds>(*time, longest_ageing));
+  if (!w.stp.empty()) options.stp = w.stp == "pass";
+  if (!w.full.empty()) options.when_full = w.full == "wait" ? WhenFull::wait : WhenFull::drop;
+  if (!w.dump.empty()) options.dump = w.dump;
+  if (!w.dump_what.empty()) options.dump_what = w.dump_what == "dropped" ? Dump::dropped : Dump::passed;
+  if (!w.cpus.empty()) read.take(tools::parse_cpus(w.cpus), options.cpus);
+  read.count("--batch", w.batch, 1, efnet::Switch::batch, options.batch);
+  read.count("--count", w.count, 1, most_count, options.count);
+  if (const auto time = read.time("--duration", w.duration)) options.duration = *time;
+  options.spin |= w.spin;
+  options.json |= w.json;
+  options.say_ready |= w.say_ready;
+}
+
+// What follows from all that was said, and what of it does not go together.
+Result<void> complete(Options& options) {
+  const auto& ports = options.ports;
+  const auto is_aware = [](const PortSettings& port) { return port.bridging.tagging != Tagging::unaware; };
+  const auto aware = std::ranges::find_if(ports, is_aware);
+  for (std::size_t i = 0; i < ports.size() && aware != ports.end(); ++i)
+    if (!is_aware(ports[i]) && options.mirror != i)
+      return std::unexpected(placed(fail(Error::Kind::usage, fmt::format("port {}", i), "it is in no VLAN, and port {} is",
+                                         aware - ports.begin())
+                                        .hint("vlan or trunk, at every port but the mirror")
+                                        .error(),
+                                    ports[i].where));
+  const bool switching = options.mirror || options.stp == false || std::ranges::any_of(ports, [&](const auto& port) {
+                           return is_aware(port) || port.bridging.isolated || port.bridging.flood_rate > 0 ||
+                                  !port.statics.empty();
+                         });
+  options.wire = ports.size() == 2 && !switching;
+  options.pass_reserved = options.stp.value_or(options.wire);
+  return {};
 }
 
 Result<Options> make_options(const Words& w) {
   Options options;
-  if (w.ports.size() < 2 || w.ports.size() > efnet::Switch::most_ports)
-    return fail(Error::Kind::usage, "command line", "too few ports, or too many: {}", w.ports.size())
+  if (!w.config.empty()) {
+    auto file = read_config(w.config);
+    if (!file) return file;
+    options = std::move(*file);
+  }
+  if (!w.ports.empty()) {
+    options.ports.clear();
+    options.mirror.reset();
+    for (const auto& uri : w.ports) options.ports.push_back({.uri = uri, .where = {}});
+  }
+  if (options.ports.size() < 2 || options.ports.size() > efnet::Switch::most_ports)
+    return fail(Error::Kind::usage, w.ports.empty() && !w.config.empty() ? w.config : "command line",
+                "too few ports, or too many: {}", options.ports.size())
         .hint("2 to {}, such as packet:eth0 packet:eth1", efnet::Switch::most_ports);
-  for (const auto& uri : w.ports) options.ports.push_back({.uri = uri, .ingates = {}, .outgates = {}, .bridging = {}});
-  Reader read(w.ports.size());
-  read_vlans(read, w, options);
-  if (!w.isolate.empty())
-    for (const auto part : parts(w.isolate)) options.ports[read.port("--isolate", w.isolate, part)].bridging.isolated = true;
-  if (!w.mirror.empty()) options.mirror = read.port("--mirror", w.mirror, w.mirror);
-  for (const auto& word : w.storms) {
-    const auto [port, rate] = read.for_port("--storm", word);
-    options.ports[port].bridging.flood_rate = static_cast<double>(read.count("--storm", rate, 1, 1'000'000'000));
-  }
-  read_statics(read, w, options);
-  read_gates(read, w, options);
-  if (!w.table_size.empty()) options.table_size = read.count("--table-size", w.table_size, 1, std::uint64_t{1} << 26);
-  if (!w.ageing.empty())
-    options.ageing = std::chrono::duration_cast<std::chrono::seconds>(std::min<std::chrono::nanoseconds>(
-        read.time("--ageing", w.ageing), std::chrono::seconds(1'000'000)));
-  const bool switching = !w.vlans.empty() || !w.trunks.empty() || !w.isolate.empty() || options.mirror ||
-                         !w.storms.empty() || !w.statics.empty() || w.stp == "drop";
-  options.wire = w.ports.size() == 2 && !switching;
-  options.pass_reserved = w.stp.empty() ? options.wire : w.stp == "pass";
-  options.when_full = w.full == "wait" ? WhenFull::wait : WhenFull::drop;
-  options.dump = w.dump;
-  options.dump_what = w.dump_what == "dropped" ? Dump::dropped : Dump::passed;
-  if (!w.cpus.empty()) {
-    auto cpus = tools::parse_cpus(w.cpus);
-    if (!cpus) return std::unexpected(std::move(cpus.error()));
-    options.cpus = std::move(*cpus);
-  }
-  if (!w.batch.empty()) options.batch = read.count("--batch", w.batch, 1, efnet::Switch::batch);
-  options.spin = w.spin;
-  if (!w.duration.empty()) options.duration = read.time("--duration", w.duration);
-  options.json = w.json;
-  options.say_ready = w.say_ready;
+  Reader read(options.ports.size());
+  read_port_options(read, w, options);
+  read_common_options(read, w, options);
   if (read.error()) return std::unexpected(std::move(*read.error()));
+  if (auto ok = complete(options); !ok) return std::unexpected(std::move(ok.error()));
   return options;
 }
 
 }  // namespace
+
+std::optional<StaticAddress> StaticAddress::parse(std::string_view text) {
+  const auto at = text.find('@');
+  const auto address = efnet::MacAddress::parse(text.substr(0, at));
+  if (!address || address->is_group()) return std::nullopt;
+  if (at == std::string_view::npos) return StaticAddress{*address, 0};
+  const auto vlan = parse_count(text.substr(at + 1));
+  if (!vlan || *vlan < 1 || *vlan > 4094) return std::nullopt;
+  return StaticAddress{*address, static_cast<std::uint16_t>(*vlan)};
+}
 
 Result<std::optional<Options>> parse_options(int count, const char* const* arguments) {
   CLI::App app{
@@ -236,18 +321,9 @@ Result<std::optional<Options>> parse_options(int count, const char* const* argum
   tools::add_help(app);
   Words words;
   add_options(app, words);
-  // CLI11 2.1 never comes back from an empty word that no option takes.
-  if (std::any_of(arguments, arguments + count, [](const char* word) { return *word == '\0'; }))
-    return fail(Error::Kind::usage, "command line", "there is an empty word").hint("is a variable of the shell empty?");
-  try {
-    app.parse(count, arguments);
-  } catch (const CLI::ParseError& end) {
-    if (end.get_exit_code() == 0) {
-      app.exit(end);
-      return std::nullopt;
-    }
-    return fail(Error::Kind::usage, "command line", "{}", end.what()).hint("`mbdg --help` lists the options");
-  }
+  const auto is_to_run = tools::parse(app, count, arguments, "`mbdg --help` lists the options");
+  if (!is_to_run) return std::unexpected(is_to_run.error());
+  if (!*is_to_run) return std::nullopt;
   auto options = make_options(words);
   if (!options) return std::unexpected(std::move(options.error()));
   return std::optional(std::move(*options));

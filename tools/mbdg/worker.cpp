@@ -24,6 +24,13 @@ bool starts_frame(const RxBatch& batch, std::size_t i) noexcept {
   return !batch[i].has(Slot::moved | Slot::dropped) && (i == 0 || !batch[i - 1].has(Slot::more));
 }
 
+// Of all that start in the batch.
+std::size_t frames_in(const RxBatch& batch) noexcept {
+  std::size_t frames = 0;
+  for (std::size_t i = 0; i < batch.size(); ++i) frames += starts_frame(batch, i) ? 1U : 0U;
+  return frames;
+}
+
 // Of the frame that starts at slot i.
 std::size_t slots_of(const RxBatch& batch, std::size_t i) noexcept {
   std::size_t n = 1;
@@ -120,13 +127,30 @@ std::size_t Worker::round() {
 }
 
 std::size_t Worker::step(Source& source) {
+  if (budget_ != nullptr && source.relay_to == nullptr) [[unlikely]] return step_within_budget(source);
   auto batch = source.rx->receive(options_.batch);
-  if (batch.empty()) return 0;
-  if (source.relay_to != nullptr) return pass_on(batch, *source.relay_to);
+  return batch.empty() ? 0 : handle(source, batch);
+}
+
+// As many as may still come in; what stays in its queue has not come in yet.
+std::size_t Worker::step_within_budget(Source& source) {
+  const std::size_t reserved = budget_->reserve(options_.batch);
+  if (reserved == 0) return 0;
+  auto batch = source.rx->receive(reserved);
+  std::array<std::size_t, efnet::Switch::batch> ends;  // frames that are whole behind slot i
+  std::size_t frames = 0;
+  for (std::size_t i = 0; i < batch.size(); ++i) ends[i] = frames += batch[i].has(Slot::more) ? 0U : 1U;
+  const std::size_t left = batch.empty() ? 0 : handle(source, batch);
+  budget_->settle(reserved, left == 0 ? 0 : ends[left - 1]);
+  return left;
+}
+
+std::size_t Worker::handle(Source& source, RxBatch& batch) {
+  if (source.relay_to != nullptr) return pass_on(batch, *source.relay_to, source.port);
   return bridge_ != nullptr ? through_switch(batch, source.port) : over_the_wire(batch, source.port);
 }
 
-std::size_t Worker::pass_on(RxBatch& batch, TxQueue& tx) {
+std::size_t Worker::pass_on(RxBatch& batch, TxQueue& tx, std::uint16_t port) {
   const std::size_t before = batch.size();
   forward(batch, tx);
   tx.flush();
@@ -134,9 +158,9 @@ std::size_t Worker::pass_on(RxBatch& batch, TxQueue& tx) {
     forward(batch, tx);
     tx.flush();
     if (!batch.empty() && (options_.when_full == WhenFull::drop || tx.failed())) {
-      std::size_t frames = 0;
-      for (std::size_t i = 0; i < batch.size(); ++i) frames += starts_frame(batch, i) ? 1U : 0U;
-      tx.drop(frames, why_full(tx));
+      for (std::size_t i = 0; i < batch.size(); ++i)
+        if (starts_frame(batch, i)) show_dropped(batch, i, port, why_full(tx));
+      tx.drop(frames_in(batch), why_full(tx));
       batch.finish();
     }
   }
@@ -144,21 +168,33 @@ std::size_t Worker::pass_on(RxBatch& batch, TxQueue& tx) {
 }
 
 std::size_t Worker::over_the_wire(RxBatch& batch, std::uint16_t port) {
-  TxQueue* const tx = wiring_.exits[port ^ 1U];
-  if (tx == nullptr || wiring_.ingates[port] || wiring_.outgates[port ^ 1U] || dumper_ != nullptr) [[unlikely]]
+  const std::uint16_t other = wiring_.across[port];
+  TxQueue* const tx = wiring_.exits[other];
+  if (tx == nullptr || wiring_.ingates[port] || wiring_.outgates[other] || wiring_.rates[other] != nullptr ||
+      dumper_ != nullptr) [[unlikely]]
     return through_gates(batch, port, tx);
-  return pass_on(batch, *tx);
+  return pass_on(batch, *tx, other);
 }
 
 std::size_t Worker::through_gates(RxBatch& batch, std::uint16_t port, TxQueue* tx) {
   const nanoseconds now(static_cast<std::int64_t>(now_));
   const std::size_t size = batch.size();
+  const std::uint16_t other = wiring_.across[port];
   efnet::RxPackets packets(batch);
   if (wiring_.ingates[port]) wiring_.ingates[port]->ingate(packets, now);
   if (tx == nullptr) {
+    show_dropped(batch, packets, port);
+    for (const auto i : packets) show_dropped(batch, i, port, DropReason::device_gone);
     packets.drop_rest(DropReason::device_gone);
   } else {
-    if (auto& out = wiring_.outgates[port ^ 1U]) out->outgate(packets, now);
+    if (auto& out = wiring_.outgates[other]) out->outgate(packets, now);
+    show_dropped(batch, packets, port);
+    for (const auto i : packets) {
+      if (is_within_rate(batch, i, other)) continue;
+      show_dropped(batch, i, other, DropReason::rate_limit);
+      tx->drop(1, DropReason::rate_limit);
+      packets.consume(i);
+    }
     if (dumper_ != nullptr && dumper_->wants_passed())
       for (const auto i : packets) dumper_->passed(batch, i, port);
     efnet::forward(packets, *tx);
@@ -166,7 +202,7 @@ std::size_t Worker::through_gates(RxBatch& batch, std::uint16_t port, TxQueue* t
     for (std::uint64_t since = 0; !packets.empty() && !tx->failed() && still_waiting(since); tx->flush())
       efnet::forward(packets, *tx);
     for (const auto i : packets) {
-      if (dumper_ != nullptr) dumper_->dropped(batch, i, port, why_full(*tx));
+      show_dropped(batch, i, other, why_full(*tx));
       tx->drop(1, why_full(*tx));
       packets.consume(i);
     }
@@ -176,11 +212,9 @@ std::size_t Worker::through_gates(RxBatch& batch, std::uint16_t port, TxQueue* t
 }
 
 // Whether to try once more for frames that cannot stay: with `--full wait` for a bounded time, so that two full ports
-// which wait for each other come apart, and somebody who wants the thread to stop or rest gets it.
+// which wait for each other come apart, and somebody who wants the thread to rest gets it.
 bool Worker::still_waiting(std::uint64_t& since) const noexcept {
-  if (options_.when_full != WhenFull::wait || stop_.load(std::memory_order_relaxed) ||
-      phase_.load(std::memory_order_relaxed) != working)
-    return false;
+  if (options_.when_full != WhenFull::wait || stop_.load(std::memory_order_relaxed)) return false;
   const std::uint64_t now = Clock::monotonic();
   if (since == 0) since = now;
   return now - since < longest_wait_ns;
@@ -193,6 +227,7 @@ std::size_t Worker::through_switch(RxBatch& batch, std::uint16_t port) {
   if (wiring_.ingates[port]) {
     packets.emplace(batch);
     wiring_.ingates[port]->ingate(*packets, now);
+    show_dropped(batch, *packets, port);
   }
   may_stay_ = options_.when_full == WhenFull::wait && !packets && dumper_ == nullptr &&
               std::ranges::none_of(wiring_.outgates, [](const auto& gates) { return gates != nullptr; });
@@ -204,7 +239,7 @@ std::size_t Worker::through_switch(RxBatch& batch, std::uint16_t port) {
     const auto& verdict = verdicts_[i];
     if (verdict.reason == DropReason::count_ || (packets && !packets->has(i))) [[unlikely]] continue;
     if (verdict.ports == 0) {
-      if (dumper_ != nullptr) dumper_->dropped(batch, i, port, verdict.reason);
+      show_dropped(batch, i, port, verdict.reason);
       batch.drop(i, verdict.reason);
       continue;
     }
@@ -226,16 +261,18 @@ std::size_t Worker::through_switch(RxBatch& batch, std::uint16_t port) {
   return batch.finish(std::min(first_left_, size));
 }
 
-// As many as find room, in order; their tags are changed when there is.
+// As many as find room, in order; their tags are changed, and the port's rate is asked, when there is.
 std::size_t Worker::leave_in_bulk(RxBatch& batch, std::span<const std::uint32_t> indices, std::uint16_t port) {
   TxQueue& tx = *wiring_.exits[port];
   dirty_ |= bit(port);
   if (wiring_.outgates[port]) return leave_by_gates(batch, indices, port);
-  if (!bridge_->has_vlans()) [[likely]]
+  if (!bridge_->has_vlans() && wiring_.rates[port] == nullptr) [[likely]]
     return forward(batch, indices, tx);
   for (std::size_t k = 0; k < indices.size(); ++k) {
     if (!has_room(port, slots_of(batch, indices[k]))) return k;
-    if (change_tag(batch, indices[k], port)) forward(batch, indices.subspan(k, 1), tx);
+    if (!is_within_rate(batch, indices[k], port))
+      give_up(batch, indices[k], port, DropReason::rate_limit);
+    else if (change_tag(batch, indices[k], port)) forward(batch, indices.subspan(k, 1), tx);
   }
   return indices.size();
 }
@@ -268,6 +305,7 @@ void Worker::send_gathered(RxBatch& batch) {
 std::size_t Worker::leave_by_gates(RxBatch& batch, std::span<const std::uint32_t> indices, std::uint16_t port) {
   TxQueue& tx = *wiring_.exits[port];
   auto claimed = tx.claim(std::min(indices.size() + 8, efnet::PacketBatch::capacity));
+  std::array<std::uint32_t, efnet::PacketBatch::capacity> origin;
   std::size_t filled = 0, went = 0;
   for (; went < indices.size() && filled < claimed.size(); ++went) {
     const Slot& from = batch[indices[went]];
@@ -276,6 +314,7 @@ std::size_t Worker::leave_by_gates(RxBatch& batch, std::span<const std::uint32_t
       give_up(batch, indices[went], port, DropReason::oversize);
       continue;
     }
+    origin[filled] = indices[went];
     Slot& to = claimed[filled++];
     std::memcpy(space.data(), from.bytes().data(), from.length);
     to.length = from.length;
@@ -289,18 +328,46 @@ std::size_t Worker::leave_by_gates(RxBatch& batch, std::span<const std::uint32_t
   }
   efnet::TxPackets packets(claimed, filled);
   wiring_.outgates[port]->outgate(packets, nanoseconds(static_cast<std::int64_t>(now_)));
+  for (std::size_t k = 0; k < filled; ++k)
+    if (const auto reason = packets.why_dropped(k); reason != DropReason::count_) show_dropped(batch, origin[k], port, reason);
+  for (const auto k : packets) {
+    if (is_within_rate(batch, origin[k], port)) continue;
+    show_dropped(batch, origin[k], port, DropReason::rate_limit);
+    tx.drop(1, DropReason::rate_limit);
+    packets.consume(k);
+  }
   packets.commit();
   return went;
 }
 
-// The frame is counted at the port that could not take it; where frames may stay and be lent again, at the one it came in
-// by, which marks it.
+// The frame is counted at the port that could not take it. Where frames may stay and be lent again, it is taken out of
+// the batch; if that cannot be, it is counted at the port that it came in by.
 void Worker::give_up(RxBatch& batch, std::size_t i, std::uint16_t port, DropReason reason) {
-  if (dumper_ != nullptr) dumper_->dropped(batch, i, port, reason);
-  if (auto* tx = wiring_.exits[port]; tx != nullptr && !may_stay_)
+  show_dropped(batch, i, port, reason);
+  if (auto* tx = wiring_.exits[port]; tx != nullptr && (!may_stay_ || batch.take(i)))
     tx->drop(1, reason);
   else
     batch.drop(i, reason);
+}
+
+// For the dump: with the port that counts it.
+void Worker::show_dropped(const RxBatch& batch, std::size_t i, std::uint16_t port, DropReason reason) {
+  if (dumper_ != nullptr) [[unlikely]] dumper_->dropped(batch, i, port, reason);
+}
+
+// What plugins have dropped.
+void Worker::show_dropped(const RxBatch& batch, const efnet::PacketBatch& packets, std::uint16_t port) {
+  if (dumper_ == nullptr || dumper_->wants_passed()) [[likely]] return;
+  for (std::size_t i = 0; i < packets.size(); ++i)
+    if (const auto reason = packets.why_dropped(i); reason != DropReason::count_) dumper_->dropped(batch, i, port, reason);
+}
+
+bool Worker::is_within_rate(const RxBatch& batch, std::size_t i, std::uint16_t port) noexcept {
+  Policer* const rate = wiring_.rates[port];
+  if (rate == nullptr) [[likely]] return true;
+  std::uint32_t length = batch[i].length;
+  for (; batch[i].has(Slot::more) && i + 1 < batch.size(); ++i) length += batch[i + 1].length;
+  return rate->take(length, nanoseconds(static_cast<std::int64_t>(now_)));
 }
 
 bool Worker::has_room(std::uint16_t port, std::size_t slots) {
@@ -343,10 +410,18 @@ bool Worker::flood(RxBatch& batch, std::size_t i) {
 bool Worker::leave_flooded(RxBatch& batch, std::uint32_t i, std::uint16_t port, bool as_copy) {
   TxQueue* const tx = wiring_.exits[port];
   if (tx == nullptr) {
-    if (!as_copy) batch.drop(i, DropReason::device_gone);
+    if (!as_copy) {
+      show_dropped(batch, i, port, DropReason::device_gone);
+      batch.drop(i, DropReason::device_gone);
+    }
     return false;
   }
   dirty_ |= bit(port);
+  if (!wiring_.outgates[port] && !is_within_rate(batch, i, port)) {
+    show_dropped(batch, i, port, DropReason::rate_limit);
+    tx->drop(1, DropReason::rate_limit);
+    return true;
+  }
   const std::span<const std::uint32_t> one(&i, 1);
   const auto go = [&] {
     if (wiring_.outgates[port]) return leave_by_gates(batch, one, port) == 1;
@@ -359,7 +434,7 @@ bool Worker::leave_flooded(RxBatch& batch, std::uint32_t i, std::uint16_t port, 
     gone = go();
   }
   if (!gone) {
-    if (dumper_ != nullptr) dumper_->dropped(batch, i, port, why_full(*tx));
+    show_dropped(batch, i, port, why_full(*tx));
     tx->drop(1, why_full(*tx));
   }
   return true;

@@ -14,6 +14,7 @@
 #include "efnet/bridge/switch.h"
 #include "efnet/plugins/pipeline.h"
 #include "tools/mbdg/dump.h"
+#include "tools/mbdg/limits.h"
 #include "tools/mbdg/options.h"
 
 namespace efio::mbdg {
@@ -31,6 +32,12 @@ struct Wiring {
   std::vector<TxQueue*> exits;                             // by port; null: the port is not there now
   std::vector<std::unique_ptr<efnet::Pipeline>> ingates;   // by port; null: none
   std::vector<std::unique_ptr<efnet::Pipeline>> outgates;
+  std::array<Policer*, efnet::Switch::most_ports> rates{};       // by port; null: as fast as it can
+  std::array<std::uint16_t, efnet::Switch::most_ports> across;   // of a wire: the other port
+
+  Wiring() noexcept {
+    for (std::uint16_t port = 0; port < across.size(); ++port) across[port] = port ^ 1U;
+  }
 };
 
 class Worker {
@@ -40,6 +47,9 @@ class Worker {
       : options_(options), bridge_(bridge), dumper_(dumper) {}
 
   Wiring& wiring() noexcept { return wiring_; }
+  // While it rests. Null: a wire from here on.
+  void set_bridge(efnet::Switch* bridge) noexcept { bridge_ = bridge; }
+  void set_budget(Budget* budget) noexcept { budget_ = budget; }
 
   // Works until stop(), on the processor of place `index` in the list. Errors: device (no such processor, no descriptors
   // left).
@@ -63,7 +73,9 @@ class Worker {
   void wake() noexcept;
 
   std::size_t step(Source& source);
-  std::size_t pass_on(RxBatch& batch, TxQueue& tx);
+  std::size_t step_within_budget(Source& source);
+  std::size_t handle(Source& source, RxBatch& batch);
+  std::size_t pass_on(RxBatch& batch, TxQueue& tx, std::uint16_t port);
   std::size_t over_the_wire(RxBatch& batch, std::uint16_t port);
   std::size_t through_gates(RxBatch& batch, std::uint16_t port, TxQueue* tx);
   std::size_t through_switch(RxBatch& batch, std::uint16_t port);
@@ -76,12 +88,16 @@ class Worker {
   bool leave_flooded(RxBatch& batch, std::uint32_t i, std::uint16_t port, bool as_copy);
   bool change_tag(RxBatch& batch, std::size_t i, std::uint16_t port);
   void give_up(RxBatch& batch, std::size_t i, std::uint16_t port, DropReason reason);
+  void show_dropped(const RxBatch& batch, std::size_t i, std::uint16_t port, DropReason reason);
+  void show_dropped(const RxBatch& batch, const efnet::PacketBatch& packets, std::uint16_t port);
+  bool is_within_rate(const RxBatch& batch, std::size_t i, std::uint16_t port) noexcept;
   bool has_room(std::uint16_t port, std::size_t slots);
   bool still_waiting(std::uint64_t& since) const noexcept;
 
   const Options& options_;
   efnet::Switch* bridge_;
   Dumper* dumper_;
+  Budget* budget_ = nullptr;  // null: no limit
   Wiring wiring_;
   std::mutex poller_mutex_;  // for those who wake it
   std::optional<Poller> poller_;
