@@ -234,6 +234,35 @@ TEST(IppPool, TakesStaticMappings) {
   EXPECT_FALSE(pool.acquire({}, 1s));
 }
 
+TEST(IppPool, ReservedAddressesAreLentByNameOnly) {
+  for (const std::uint32_t block_size : {0U, 64U}) {
+    IppPool pool = make({.ranges = {{{outside, outside}, {1024, 1151}, true},
+                                    {{outside.advanced(1), outside.advanced(1)}, {1024, 1151}}},
+                         .block_size = block_size});
+    std::set<std::uint16_t> ports;
+    for (int i = 0; i < 16; ++i) {
+      const auto got = pool.acquire_from(outside, {1040, 1055}, {}, 1s);
+      ASSERT_TRUE(got);
+      EXPECT_EQ(got.binding.address, outside);
+      EXPECT_TRUE((PortRange{1040, 1055}.contains(got.binding.port)));
+      EXPECT_TRUE(ports.insert(got.binding.port).second);
+    }
+    EXPECT_EQ(pool.acquire_from(outside, {1040, 1055}, {}, 1s).status, IppStatus::exhausted);
+    EXPECT_EQ(pool.acquire_from(outside, {1040, 1055}, {.protocol = IpProtocol::sctp}, 1s).status, IppStatus::unknown);
+    int lent = 0;
+    for (std::uint64_t i = 0; i < 300; ++i) {
+      const auto got = pool.acquire({.subscriber = i / 64}, 1s);
+      if (!got) continue;
+      EXPECT_EQ(got.binding.address, outside.advanced(1));
+      ++lent;
+    }
+    EXPECT_EQ(lent, 128);
+    EXPECT_TRUE(pool.release({outside, 1040, IpProtocol::udp}, 1s).released);
+    EXPECT_FALSE(pool.acquire({}, 1000s).binding.address == outside);
+    EXPECT_TRUE(pool.acquire_from(outside, {1040, 1055}, {}, 1000s));
+  }
+}
+
 TEST(IppPool, RefusesSetUpThatCannotBe) {
   EXPECT_FALSE(IppPool::create({}));
   EXPECT_FALSE(IppPool::create({.ranges = {range(1, 2000, 1000)}}));

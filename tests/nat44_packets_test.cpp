@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "efnet/nat44/nat44.h"
 #include "tests/support/nat44.h"
@@ -165,6 +166,32 @@ TEST(Nat, HostsThatShareAnAddressDoNotShareIdentifications) {
   EXPECT_EQ(verify_frame(whole_of(one)), ChecksumState::right);
   EXPECT_EQ(verify_frame(whole_of(two)), ChecksumState::right);
   EXPECT_NE(ip_of(one[0]).identification(), ip_of(two[0]).identification());
+}
+
+// Also of whole packets, unless they say that they will never be in fragments (RFC 6864, 4.1 and 5.3).
+TEST(Nat, IdentificationsOfWhatMayBeFragmentedAreOurs) {
+  Nat nat;
+  std::set<std::uint16_t> used;
+  for (std::uint16_t i = 0; i < 50; ++i)
+    for (const auto protocol : {udp_protocol, tcp_protocol, IpProtocol::icmp})
+      for (const Ipv4Address from : {host, other_host}) {
+        Bytes frame = packet(protocol, {from, 5000}, {server, std::uint16_t(protocol == IpProtocol::icmp ? 5000 : 53)});
+        const Ipv4Mut ip = *Ipv4Mut::parse(std::span(frame).subspan(14));
+        ip.set_identification(77);
+        fill_frame(frame);
+        ASSERT_EQ(nat.outward(frame), NatVerdict::translated);
+        EXPECT_EQ(verify_frame(frame), ChecksumState::right);
+        EXPECT_TRUE(used.insert(ip_of(frame).identification()).second);
+      }
+  Bytes atomic = udp({host, 5000}, {server, 53}, {.dont_fragment = true});
+  ASSERT_EQ(nat.outward(atomic), NatVerdict::translated);
+  EXPECT_EQ(ip_of(atomic).identification(), 0);
+  // The other way a packet keeps what its sender chose.
+  Bytes answer = udp({server, 53}, from_of(atomic));
+  Ipv4Mut::parse(std::span(answer).subspan(14))->set_identification(88);
+  fill_frame(answer);
+  ASSERT_EQ(nat.inward(answer), NatVerdict::translated);
+  EXPECT_EQ(ip_of(answer).identification(), 88);
 }
 
 // ---- ICMP ----
@@ -343,6 +370,101 @@ TEST(Nat, TooBigIsToldWithTheMtu) {
   const auto outside = nat.collect(NatSide::outside);
   ASSERT_THAT(outside, SizeIs(1));
   EXPECT_EQ(IcmpView::parse(ip_of(outside[0]).payload())->mtu(), 500U);
+}
+
+// Without DF: in fragments of at most the MTU, which make the whole packet.
+TEST(Nat, WhatMayBeFragmentedLeavesInFragments) {
+  auto with = options();
+  with.outside_mtu = 576;
+  with.inside_mtu = 300;
+  Nat nat(with);
+  for (const std::size_t payload : {549U, 1100U, 1472U}) {
+    Bytes frame = udp({host, 5000}, {server, 53}, {.payload = payload});
+    EXPECT_EQ(nat.outward(frame), NatVerdict::fragmented);
+    auto parts = nat.collect(NatSide::outside);
+    ASSERT_THAT(parts, SizeIs((payload + 8 + 551) / 552));
+    for (const Bytes& part : parts) EXPECT_LE(ip_of(part).total_length(), 576);
+    const Bytes together = whole_of(parts);
+    EXPECT_EQ(verify_frame(together), ChecksumState::right);
+    EXPECT_EQ(ip_of(together).payload().size(), payload + 8);
+    EXPECT_EQ(ip_of(together).ttl(), 63);
+    const End seen = from_of(together);
+    frame = udp({server, 53}, seen, {.payload = payload});
+    EXPECT_EQ(nat.inward(frame), NatVerdict::fragmented);
+    parts = nat.collect(NatSide::inside);
+    for (const Bytes& part : parts) EXPECT_LE(ip_of(part).total_length(), 300);
+    EXPECT_EQ(verify_frame(whole_of(parts)), ChecksumState::right);
+    EXPECT_EQ(to_of(whole_of(parts)), (End{host, 5000}));
+  }
+  Bytes fits = udp({host, 5000}, {server, 53}, {.payload = 548});
+  EXPECT_EQ(nat.outward(fits), NatVerdict::translated);
+  nat.expect_sums();
+}
+
+TEST(Nat, FragmentsAreFragmentedAgainInAnyOrder) {
+  auto with = options();
+  with.outside_mtu = 100;
+  const Bytes whole = udp({host, 5000}, {server, 53}, {.payload = 900});
+  for (const bool last_first : {false, true}) {
+    Nat nat(with);
+    auto parts = fragments(whole, 400, 9);
+    ASSERT_THAT(parts, SizeIs(3));
+    if (last_first) std::reverse(parts.begin(), parts.end());
+    std::vector<Bytes> passed;
+    for (Bytes& part : parts) {
+      const NatVerdict verdict = nat.outward(part);
+      ASSERT_TRUE(verdict == NatVerdict::fragmented || verdict == NatVerdict::kept ||
+                  verdict == NatVerdict::translated);
+      for (Bytes& piece : nat.collect(NatSide::outside)) passed.push_back(std::move(piece));
+      if (verdict == NatVerdict::translated) passed.push_back(part);
+    }
+    for (const Bytes& piece : passed) EXPECT_LE(ip_of(piece).total_length(), 100);
+    std::sort(passed.begin(), passed.end(),
+              [](const Bytes& a, const Bytes& b) { return ip_of(a).fragment_offset() < ip_of(b).fragment_offset(); });
+    EXPECT_EQ(verify_frame(whole_of(passed)), ChecksumState::right);
+    EXPECT_EQ(ip_of(whole_of(passed)).payload().size(), 908U);
+    EXPECT_FALSE(ip_of(passed.back()).more_fragments());
+  }
+}
+
+// RFC 791, 3.1: options whose kind has bit 7 go with every fragment, the others with the first.
+TEST(Nat, OptionsGoWithTheFragmentsTheyAreFor) {
+  auto with = options();
+  with.outside_mtu = 200;
+  Nat nat(with);
+  const Bytes plain = udp({host, 5000}, {server, 53}, {.payload = 400});
+  const Bytes both = wire_test::hex("44 04 05 00 94 04 00 00");  // a full timestamp, a router alert
+  Bytes header(28);
+  const Ipv4View ip = ip_of(plain);
+  Ipv4Header{.src = host, .dst = server, .payload_length = ip.payload().size(), .options = both}.emit(header);
+  Bytes frame = in_frame(header + Bytes(ip.payload().begin(), ip.payload().end()));
+  ASSERT_EQ(verify_frame(frame), ChecksumState::right);
+  EXPECT_EQ(nat.outward(frame), NatVerdict::fragmented);
+  const auto parts = nat.collect(NatSide::outside);
+  ASSERT_THAT(parts, SizeIs(3));
+  EXPECT_EQ(ip_of(parts[0]).header_length(), 28U);
+  for (std::size_t i = 1; i < 3; ++i) {
+    const auto options = ip_of(parts[i]).options();
+    EXPECT_EQ(Bytes(options.begin(), options.end()), Bytes(both.begin() + 4, both.end()));
+  }
+  EXPECT_EQ(verify_frame(whole_of(parts)), ChecksumState::right);
+}
+
+TEST(Nat, FragmentsThatFindNoRoomAreNotSentInPart) {
+  auto with = options();
+  with.outside_mtu = 100;
+  Nat nat(with);
+  std::size_t fragmented = 0;
+  for (int i = 0; i < 20; ++i) {
+    Bytes frame = udp({host, 5000}, {server, 53}, {.payload = 1400});
+    const NatVerdict verdict = nat.outward(frame);
+    ASSERT_TRUE(verdict == NatVerdict::fragmented || verdict == NatVerdict::too_big);
+    fragmented += verdict == NatVerdict::fragmented;
+  }
+  EXPECT_LT(fragmented, 20U);
+  EXPECT_THAT(nat.collect(NatSide::outside), SizeIs(fragmented * 18));
+  EXPECT_EQ(nat->counters().outbox_full, 20 - fragmented);
+  nat.expect_sums();
 }
 
 TEST(Nat, ErrorsOfOurOwnAreLimited) {

@@ -12,6 +12,10 @@
 
 namespace efnet {
 
+constexpr bool is_translated_protocol(IpProtocol protocol) noexcept {
+  return protocol == IpProtocol::udp || protocol == IpProtocol::tcp || protocol == IpProtocol::icmp;
+}
+
 // Filled by classify(): an array of them costs next to nothing before.
 struct NatPacket {
   std::span<std::byte> frame;

@@ -53,7 +53,8 @@ void NatErrors::send(NatSide to, const NatPacket& about, IcmpType type, std::uin
              .protocol = IpProtocol::icmp,
              .payload_length = IcmpHeader::size() + copied.size(),
              .ttl = error_ttl,
-             .traffic_class = 0xC0}  // RFC 1812, 4.3.2.5: internetwork control
+             .traffic_class = 0xC0,  // RFC 1812, 4.3.2.5: internetwork control
+             .dont_fragment = true}  // so that an identification of 0 will do (RFC 6864, 4.1)
       .emit(packet);
   IcmpHeader{.type = type, .code = code, .rest = mtu}.emit(packet.subspan(Ipv4View::min_header));
   std::memcpy(packet.data() + headers, copied.data(), copied.size());

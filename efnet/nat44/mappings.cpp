@@ -38,11 +38,25 @@ efio::Result<NatMappings> NatMappings::create(const Nat44Options& options) {
   table_options.tcp_established = table_options.tcp_transitory = 0;
   auto table = SessionTable4::create(std::move(table_options));
   if (!table) return std::unexpected(std::move(table.error()));
+  std::vector<NatFixedBlocks> fixed;
   IppOptions pool_options = options.pool;
+  for (const NatDeterministic& rule : options.deterministic) {
+    const auto blocks = NatFixedBlocks::make(rule);
+    const auto meets = [&](const IppRange& range) {
+      return range.addresses.first <= rule.outside.last && rule.outside.first <= range.addresses.last;
+    };
+    if (!blocks || std::any_of(pool_options.ranges.begin(), pool_options.ranges.end(), meets))
+      return efio::fail(efio::Error::Kind::usage, "set up NAT44", "{}",
+                        blocks ? "an outside address of a deterministic mapping is in the pool, or in two rules"
+                               : "a deterministic mapping has fewer than two ports for an inside address");
+    fixed.push_back(*blocks);
+    pool_options.ranges.push_back({rule.outside, rule.ports, true});
+  }
   if (!pool_options.seed) pool_options.seed = options.seed;
   auto pool = IppPool::create(std::move(pool_options));
   if (!pool) return std::unexpected(std::move(pool.error()));
   NatMappings mappings(std::move(*table), std::move(*pool), options);
+  mappings.fixed_ = std::move(fixed);
   for (const NatPair& pair : options.pairs)
     if (mappings.pool_.contains(pair.outside))
       return efio::fail(efio::Error::Kind::usage, "set up NAT44",
@@ -106,6 +120,14 @@ std::optional<NatMapping> NatMappings::find_outside(IpProtocol protocol, Ipv4Add
   return find(outside_end(protocol, address, port));
 }
 
+IppRequest NatMappings::request_of(const FlowKey4& key) const noexcept {
+  const PortParity same = key.src_port % 2 == 0 ? PortParity::even : PortParity::odd;
+  return {.subscriber = key.src.number(),
+          .protocol = key.protocol,
+          .port = preserve_port_ ? key.src_port : std::uint16_t{0},
+          .parity = preserve_parity_ ? same : PortParity::any};
+}
+
 void NatMappings::find_or_make(std::span<const FlowKey4> flows, Time now, std::span<Made> made) {
   flows.size() == 1 ? find_or_make_of<1>(flows, now, made) : find_or_make_of<most_at_once>(flows, now, made);
 }
@@ -143,13 +165,19 @@ void NatMappings::find_or_make_of(std::span<const FlowKey4> flows, Time now, std
       made[i].mapping.outside_port = key.src_port;
       making[count++] = static_cast<std::uint8_t>(i);
     } else {
+      const IppRequest request = request_of(key);
+      if (const auto block = fixed_block(key.src)) {
+        const IppAcquired got_there = pool_.acquire_from(block->address, block->ports, request, now);
+        made[i].mapping.outside = got_there.binding.address;
+        made[i].mapping.outside_port = got_there.binding.port;
+        if (got_there)
+          making[count++] = static_cast<std::uint8_t>(i);
+        else
+          made[i].verdict = NatVerdict::subscriber_limit;
+        continue;
+      }
       asking[asked] = static_cast<std::uint8_t>(i);
-      requests[asked++] = {.subscriber = key.src.number(),
-                           .protocol = key.protocol,
-                           .port = preserve_port_ ? key.src_port : std::uint16_t{0},
-                           .parity = !preserve_parity_       ? PortParity::any
-                                     : key.src_port % 2 == 0 ? PortParity::even
-                                                             : PortParity::odd};
+      requests[asked++] = request;
     }
   }
   pool_.acquire(std::span(requests).first(asked), now, got);
@@ -241,11 +269,32 @@ std::optional<NatMapping> NatMappings::restore(IpProtocol protocol, const NatMap
     const bool same = found->outside == mapping.outside && found->outside_port == mapping.outside_port;
     return same ? found : std::nullopt;
   }
-  const bool is_pair = paired_outside(mapping.inside) == mapping.outside && mapping.inside_port == mapping.outside_port;
-  if (!is_pair && !pool_.take({mapping.outside, mapping.outside_port, protocol}, now)) return std::nullopt;
+  const IppBinding binding{mapping.outside, mapping.outside_port, protocol};
+  if (const auto outside = paired_outside(mapping.inside)) {
+    if (*outside != mapping.outside || mapping.inside_port != mapping.outside_port) return std::nullopt;
+  } else if (const auto block = fixed_block(mapping.inside)) {
+    const bool is_in = block->address == mapping.outside && block->ports.contains(mapping.outside_port);
+    if (!is_in || !pool_.take(binding, now)) return std::nullopt;
+  } else {
+    if (fixed_owner(mapping.outside, mapping.outside_port)) return std::nullopt;
+    const IppAcquired got = pool_.take_for(mapping.inside.number(), binding, now);
+    if (!got) return std::nullopt;
+    if (got.opened_block) tell_block(NatEvent::Kind::block_opened, mapping, now);
+  }
   const Made made = insert(protocol, mapping, 0, now);
   if (made.verdict == NatVerdict::translated) return made.mapping;
-  if (!is_pair) undo(protocol, mapping, now);
+  undo(protocol, mapping, now);
+  return std::nullopt;
+}
+
+std::optional<NatFixedBlocks::Block> NatMappings::fixed_block(Ipv4Address inside) const noexcept {
+  for (const NatFixedBlocks& blocks : fixed_)
+    if (const auto block = blocks.block_of(inside)) return block;
+  return std::nullopt;
+}
+std::optional<Ipv4Address> NatMappings::fixed_owner(Ipv4Address outside, std::uint16_t port) const noexcept {
+  for (const NatFixedBlocks& blocks : fixed_)
+    if (const auto owner = blocks.owner_of(outside, port)) return owner;
   return std::nullopt;
 }
 
@@ -264,7 +313,7 @@ std::optional<Ipv4Address> NatMappings::paired_outside(Ipv4Address inside) const
 
 // With blocks a line per block is enough, and per mapping would be too many (RFC 6888, REQ-12 and REQ-14).
 void NatMappings::tell(NatEvent::Kind kind, IpProtocol protocol, const NatMapping& mapping, Time now) const {
-  if (!log_ || block_size_ != 0) return;
+  if (!log_ || block_size_ != 0 || fixed_block(mapping.inside)) return;
   log_({.kind = kind,
         .at = now,
         .protocol = protocol,

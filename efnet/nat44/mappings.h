@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "efio/result.h"
+#include "efnet/nat44/deterministic.h"
 #include "efnet/nat44/options.h"
 #include "efnet/nat44/verdict.h"
 #include "efnet/tables/ipp_pool.h"
@@ -66,7 +67,11 @@ class NatMappings {
   std::uint64_t made() const noexcept { return made_; }
   std::uint64_t ended() const noexcept { return ended_; }
   NatMapping mapping(std::uint32_t number) const noexcept;
-  // Takes back what save() of an earlier life told: false where the port is not to be had.
+  // The block of an inside address, and whose a port is, where that is fixed (RFC 7422).
+  std::optional<NatFixedBlocks::Block> fixed_block(Ipv4Address inside) const noexcept;
+  std::optional<Ipv4Address> fixed_owner(Ipv4Address outside, std::uint16_t port) const noexcept;
+  // Takes back a mapping of an earlier life, to be acquired or abandoned; none where it is not to be had, or would not
+  // be made so now.
   std::optional<NatMapping> restore(IpProtocol protocol, const NatMapping& mapping, Time now);
 
  private:
@@ -75,6 +80,7 @@ class NatMappings {
 
   NatMappings(SessionTable4 table, IppPool pool, const Nat44Options& options);
   std::optional<NatMapping> find(const FlowKey4& key) const noexcept;
+  IppRequest request_of(const FlowKey4& key) const noexcept;
   template <std::size_t room>
   void find_or_make_of(std::span<const FlowKey4> flows, Time now, std::span<Made> made);
   Made insert(IpProtocol protocol, const NatMapping& mapping, std::uint64_t value, Time now);
@@ -90,6 +96,7 @@ class NatMappings {
   IppPool pool_;
   std::vector<NatPair> by_inside_, by_outside_;
   std::vector<Ipv4Address> forward_addresses_;
+  std::vector<NatFixedBlocks> fixed_;
   std::function<void(const NatEvent&)> log_;
   std::uint32_t block_size_;
   bool preserve_port_, preserve_parity_;

@@ -3,41 +3,15 @@
 #include <algorithm>
 #include <array>
 
+#include "efnet/nat44/split.h"
 #include "efnet/wire/rewrite.h"
 
 namespace efnet {
 
 namespace {
 
-constexpr std::uint8_t communication_prohibited = 13;  // of "destination unreachable"
-constexpr std::uint8_t port_unreachable = 3;
+constexpr std::uint8_t port_unreachable = 3;  // of "destination unreachable"
 constexpr std::uint8_t fragmentation_needed = 4;
-
-constexpr bool is_translated_protocol(IpProtocol protocol) noexcept {
-  return protocol == IpProtocol::udp || protocol == IpProtocol::tcp || protocol == IpProtocol::icmp;
-}
-
-bool begins_connection(std::uint8_t flags) noexcept {
-  return (flags & (tcp_flag::syn | tcp_flag::ack | tcp_flag::rst | tcp_flag::fin)) == tcp_flag::syn;
-}
-
-bool is_request(const NatPacket& packet) noexcept {
-  switch (IcmpType{load8(packet.message().data())}) {
-    case IcmpType::echo_request:
-    case IcmpType::timestamp_request:
-    case IcmpType::information_request:
-    case IcmpType::mask_request:
-      return true;
-    default:
-      return false;
-  }
-}
-
-// Whether this may be the first packet of a session from inside.
-bool begins(const NatPacket& packet, const FlowKey4& key) noexcept {
-  if (key.protocol == IpProtocol::tcp) return begins_connection(packet.tcp_flags);
-  return key.protocol != IpProtocol::icmp || is_request(packet);
-}
 
 bool contains(const std::vector<Ipv4Prefix>& prefixes, Ipv4Address address) noexcept {
   return std::any_of(prefixes.begin(), prefixes.end(),
@@ -56,15 +30,19 @@ void decrement_ttl(Ipv4Mut ip, ChecksumDelta delta = {}) noexcept {
   ip.set_checksum(update(ip.checksum(), delta + checksum_delta(before, static_cast<std::uint16_t>(before - 0x100))));
 }
 
-// rewrite() and the time to live in one, for UDP and TCP right behind 14 and 20 bytes of a packet known to be whole.
-[[gnu::always_inline]] inline void rewrite_plain(std::span<std::byte> frame, const FlowKey4& to) noexcept {
+// rewrite(), the time to live and a new identification in one, for UDP and TCP right behind 14 and 20 bytes of a packet
+// known to be whole.
+[[gnu::always_inline]] inline void rewrite_plain(std::span<std::byte> frame, const FlowKey4& to,
+                                                 std::uint16_t identification) noexcept {
   std::byte* const at = frame.data() + EthernetView::min_header;
   const auto transport = frame.subspan(EthernetView::min_header + Ipv4View::min_header);
   const ChecksumDelta addresses =
       checksum_delta(Ipv4Address::load(at + 12), to.src) + checksum_delta(Ipv4Address::load(at + 16), to.dst);
   const std::uint16_t time = load16(at + 8);
   const auto time_after = static_cast<std::uint16_t>(time - 0x100);
-  const std::uint16_t checksum = update(load16(at + 10), addresses + checksum_delta(time, time_after));
+  const ChecksumDelta others = checksum_delta(time, time_after) + checksum_delta(load16(at + 4), identification);
+  const std::uint16_t checksum = update(load16(at + 10), addresses + others);
+  store16(at + 4, identification);
   const std::uint32_t ports = rewrite_detail::ports_of(to.src_port, to.dst_port);
   if (to.protocol == IpProtocol::udp)
     rewrite_detail::mend_ports(transport.data(), 6, ports, addresses, true);
@@ -128,7 +106,10 @@ void Nat44::translate_batch(NatSide from, std::span<const std::span<std::byte>> 
     const bool known = found[i] && found[i].is_reverse() == reverse;
     if (known && packets[i].plain && packets[i].length <= mtu && !sessions_.is_hairpin(found[i])) [[likely]] {
       sessions_.follow(found[i], keys[i], packets[i], now);
-      rewrite_plain(frames[i], sessions_.translated(found[i], keys[i]));
+      const std::byte* const ip = frames[i].data() + EthernetView::min_header;
+      const bool ours = !reverse && (load8(ip + 6) & 0x40) == 0;
+      next_identification_ = static_cast<std::uint16_t>(next_identification_ + (ours ? 1 : 0));
+      rewrite_plain(frames[i], sessions_.translated(found[i], keys[i]), ours ? next_identification_ : load16(ip + 4));
       if (options_.clear_macs) std::memset(frames[i].data(), 0, 2 * MacAddress::size);
       verdicts[i] = NatVerdict::translated;
       ++translated;
@@ -136,55 +117,10 @@ void Nat44::translate_batch(NatSide from, std::span<const std::span<std::byte>> 
     }
     verdicts[i] = known && packets[i].simple ? translate_found(from, packets[i], keys[i], found[i], now)
                                              : translate_slowly(from, packets[i], keys[i], now);
+    verdicts[i] = fit(from, packets[i], verdicts[i]);
     ++counts[static_cast<std::size_t>(verdicts[i])];
   }
   counts[static_cast<std::size_t>(NatVerdict::translated)] += translated;
-}
-
-// The sessions that a batch from inside begins, at once: their cache misses overlap. What this leaves out, or what
-// fails here, meets outward_first() in its turn.
-void Nat44::begin_sessions(std::span<const NatPacket> packets, std::span<const FlowKey4> keys,
-                           std::span<SessionRef> found, Time now) noexcept {
-  std::array<std::uint8_t, batch> which;
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < packets.size(); ++i) {
-    which[count] = static_cast<std::uint8_t>(i);
-    count += found[i] ? 0U : 1U;
-  }
-  if (count < 2 || draining_) [[likely]]
-    return;
-  std::array<FlowKey4, batch> flows;
-  const auto newcomers = std::remove_if(which.begin(), which.begin() + count,
-                                        [&](std::uint8_t i) { return !is_newcomer(packets[i], keys[i]); });
-  count = std::min(static_cast<std::size_t>(newcomers - which.begin()), sessions_.room());
-  for (std::size_t n = 0; n < count; ++n) flows[n] = keys[which[n]];
-  std::array<NatMappings::Made, batch> made;
-  mappings_.find_or_make(std::span(flows).first(count), now, made);
-
-  std::array<NatSessions::Opening, batch> openings;
-  std::array<SessionRef, batch> refs;
-  std::array<std::uint8_t, batch> opening;
-  std::size_t opened = 0;
-  for (std::size_t n = 0; n < count; ++n) {
-    if (made[n].verdict != NatVerdict::translated) continue;
-    opening[opened] = which[n];
-    openings[opened++] = {flows[n], made[n].mapping, mappings_.owns(flows[n].dst)};
-  }
-  sessions_.open(std::span(openings).first(opened), now, refs);
-  for (std::size_t n = 0; n < opened; ++n) {
-    if (!refs[n]) continue;
-    mappings_.acquire(openings[n].mapping.number);
-    found[opening[n]] = refs[n];
-    forget_syn(refs[n], openings[n].forward.protocol);
-  }
-  for (std::size_t n = 0; n < opened; ++n)
-    if (!refs[n]) mappings_.abandon(openings[n].mapping.number, now);
-}
-
-bool Nat44::is_newcomer(const NatPacket& packet, const FlowKey4& key) const noexcept {
-  return packet.simple && is_translated_protocol(key.protocol) && !is_martian(key.src, key.dst) && is_inside(key.src) &&
-         !is_bypassed(key.dst) && begins(packet, key) && !sessions_.is_full() && !sessions_.is_limited(key) &&
-         (key.protocol != IpProtocol::icmp || verify_transport(packet.ip()) != ChecksumState::wrong);
 }
 
 NatVerdict Nat44::translate_found(NatSide from, NatPacket& packet, const FlowKey4& key, SessionRef ref,
@@ -196,6 +132,18 @@ NatVerdict Nat44::translate_found(NatSide from, NatPacket& packet, const FlowKey
   if (verdict != NatVerdict::translated || from == NatSide::outside || !sessions_.is_hairpin(ref)) [[likely]]
     return verdict;
   return hairpin(packet, now);
+}
+
+// What is longer than its next link takes leaves in fragments, where it may.
+NatVerdict Nat44::fit(NatSide from, const NatPacket& packet, NatVerdict verdict) noexcept {
+  if (!passes(verdict) && verdict != NatVerdict::hairpinned) return verdict;
+  const NatSide to = verdict == NatVerdict::hairpinned ? from : other(from);
+  const std::uint16_t mtu = mtu_[static_cast<std::size_t>(other(to))];
+  if (packet.length <= mtu) [[likely]]
+    return verdict;
+  if (split(packet, mtu, errors_.outbox(to))) return NatVerdict::fragmented;
+  ++counters_.outbox_full;
+  return NatVerdict::too_big;
 }
 
 // The packet has been translated, and its destination is one of our outside addresses: in again (RFC 4787, REQ-9: with
@@ -264,7 +212,6 @@ NatVerdict Nat44::translate_fragment(NatSide from, NatPacket& packet, const Flow
     const Ipv4Mut ip = packet.ip();
     datagram->src = ip.src();
     datagram->dst = ip.dst();
-    // Hosts that share an address choose identifications without knowing of each other (RFC 6864, 5.3).
     if (from == NatSide::inside) datagram->identification = ++next_identification_;
     set_identification(ip, datagram->identification);
   }
@@ -282,106 +229,21 @@ NatVerdict Nat44::write_fragment(NatSide from, NatPacket& packet, const NatFragm
 }
 
 void Nat44::release_fragments(NatSide from, NatFragments::Datagram& datagram, Time now) noexcept {
-  NatOutbox& out = errors_.outbox(datagram.verdict == NatVerdict::hairpinned ? from : other(from));
+  const NatSide to = datagram.verdict == NatVerdict::hairpinned ? from : other(from);
+  NatOutbox& out = errors_.outbox(to);
   fragments_.release(datagram, [&](NatPacket& packet) {
     if (is_drop(write_fragment(from, packet, datagram, now))) {
       ++counters_.fragments_given_up;
       return;
     }
-    const auto place = out.next(packet.frame.size());
-    if (place.empty()) {
+    const std::uint16_t mtu = mtu_[static_cast<std::size_t>(other(to))];
+    if (packet.length > mtu ? split(packet, mtu, out) : out.add(packet.frame)) {
+      ++counters_.fragments_released;
+    } else {
       ++counters_.outbox_full;
       ++counters_.fragments_given_up;
-      return;
     }
-    std::memcpy(place.data(), packet.frame.data(), packet.frame.size());
-    out.push(place.size());
-    ++counters_.fragments_released;
   });
-}
-
-// The first packet of a session from inside.
-NatVerdict Nat44::outward_first(NatPacket& packet, const FlowKey4& key, Time now) noexcept {
-  if (!begins(packet, key)) return NatVerdict::no_session;
-  if (draining_) return NatVerdict::draining;
-  if (sessions_.is_full()) return refuse_new(packet, NatVerdict::sessions_full, now);
-  if (sessions_.is_limited(key)) return refuse_new(packet, NatVerdict::subscriber_limit, now);
-  const auto made = mappings_.find_or_make(key.protocol, key.src, key.src_port, now);
-  if (made.verdict != NatVerdict::translated) return refuse_new(packet, made.verdict, now);
-  const SessionRef ref = sessions_.open({key, made.mapping, mappings_.owns(key.dst)}, now);
-  if (!ref) {
-    mappings_.abandon(made.mapping.number, now);
-    return refuse_new(packet, NatVerdict::sessions_full, now);
-  }
-  mappings_.acquire(made.mapping.number);
-  forget_syn(ref, key.protocol);
-  return translate_found(NatSide::inside, packet, key, ref, now);
-}
-
-// The inside has opened the connection that a held SYN asked for (RFC 5382, REQ-4).
-void Nat44::forget_syn(SessionRef ref, IpProtocol protocol) noexcept {
-  if (protocol == IpProtocol::tcp && held_syns_.forget(sessions_.table().key(ref.session(), true)))
-    ++counters_.syns_forgotten;
-}
-
-// Who wants more than there is, is told so (RFC 5508, REQ-8); nobody loses what he has.
-NatVerdict Nat44::refuse_new(NatPacket& packet, NatVerdict why, Time now) noexcept {
-  errors_.send(NatSide::inside, packet, IcmpType::destination_unreachable, communication_prohibited, 0, now, counters_);
-  return why;
-}
-
-// From outside, of no session: a mapping may let it in.
-NatVerdict Nat44::inward_first(NatPacket& packet, const FlowKey4& key, Time now) noexcept {
-  if (const auto mapping = mappings_.find_outside(key.protocol, key.dst, key.dst_port))
-    return inward_mapped(packet, key, *mapping, now);
-  if (!mappings_.paired_inside(key.dst)) return hold_syn(packet, key, NatVerdict::no_mapping, now);
-  if (draining_) return NatVerdict::draining;
-  const auto made = mappings_.make_paired(key.protocol, key.dst, key.dst_port, now);
-  if (made.verdict != NatVerdict::translated) return made.verdict;
-  const NatVerdict verdict = inward_mapped(packet, key, made.mapping, now);
-  mappings_.abandon(made.mapping.number, now);  // where it got no session
-  return verdict;
-}
-
-NatVerdict Nat44::inward_mapped(NatPacket& packet, const FlowKey4& key, const NatMapping& mapping, Time now) noexcept {
-  if (!permits(mapping, key)) return hold_syn(packet, key, NatVerdict::not_permitted, now);
-  FlowKey4 to = key;
-  to.dst = mapping.inside;
-  to.dst_port = mapping.inside_port;
-  if (key.protocol == IpProtocol::icmp) {
-    // Whoever pings an outside address means us, unless it is one inside address's own.
-    if (is_request(packet) && !mapping.open) return NatVerdict::no_session;
-    to.src_port = mapping.inside_port;
-  }
-  if (key.protocol != IpProtocol::tcp) return write(NatSide::outside, packet, to, now);  // strangers make no state
-  if (!begins_connection(packet.tcp_flags)) return NatVerdict::no_session;
-  if (draining_) return NatVerdict::draining;
-  const FlowKey4 forward = to.reversed();
-  if (sessions_.is_full()) return NatVerdict::sessions_full;
-  if (sessions_.is_limited(forward)) return NatVerdict::subscriber_limit;
-  const SessionRef ref = sessions_.open({forward, mapping, mappings_.owns(forward.dst)}, now);
-  if (!ref) return NatVerdict::sessions_full;
-  mappings_.acquire(mapping.number);
-  return translate_found(NatSide::outside, packet, key, SessionRef(ref.session(), true), now);
-}
-
-// A SYN that nothing lets in waits for its answer; all else that nothing lets in gets none.
-NatVerdict Nat44::hold_syn(const NatPacket& packet, const FlowKey4& key, NatVerdict otherwise, Time now) noexcept {
-  if (key.protocol != IpProtocol::tcp || !begins_connection(packet.tcp_flags) || turning_) return otherwise;
-  return held_syns_.hold(packet, key, now) ? NatVerdict::syn_held : otherwise;
-}
-
-bool Nat44::permits(const NatMapping& mapping, const FlowKey4& key) const noexcept {
-  if (mapping.open) return true;
-  switch (options_.filtering) {
-    case NatFiltering::endpoint_independent:
-      return true;
-    case NatFiltering::address_dependent:
-      return sessions_.has_sent_to(mapping, key.protocol, key.src);
-    case NatFiltering::address_and_port_dependent:
-      return false;  // a session would have been found
-  }
-  return false;
 }
 
 // Protocols without ports that we translate: addresses alone, where an outside address is one inside address's own.
@@ -451,8 +313,8 @@ NatVerdict Nat44::pass_untouched(NatSide from, NatPacket& packet, Time now) noex
 NatVerdict Nat44::write(NatSide from, NatPacket& packet, const FlowKey4& to, Time now) noexcept {
   const Ipv4Mut ip = packet.ip();
   const std::uint16_t mtu = mtu_[static_cast<std::size_t>(from)];
-  if (packet.length > mtu) [[unlikely]] {
-    if (ip.dont_fragment() && !turning_)
+  if (packet.length > mtu && ip.dont_fragment()) [[unlikely]] {
+    if (!turning_)
       errors_.send(from, packet, IcmpType::destination_unreachable, fragmentation_needed, mtu, now, counters_);
     return NatVerdict::too_big;
   }
@@ -460,6 +322,10 @@ NatVerdict Nat44::write(NatSide from, NatPacket& packet, const FlowKey4& to, Tim
     return NatVerdict::malformed;
   if (!turning_) [[likely]]
     decrement_ttl(ip);
+  // Hosts that share an address choose identifications without knowing of each other; one that may matter, because the
+  // packet may yet be in fragments, becomes ours (RFC 6864, 5.3). Fragments have their datagram's.
+  if (from == NatSide::inside && to.protocol != IpProtocol::hop_by_hop && !packet.fragmented && !ip.dont_fragment())
+    set_identification(ip, ++next_identification_);
   if (options_.clear_macs) std::memset(packet.frame.data(), 0, 2 * MacAddress::size);
   return NatVerdict::translated;
 }

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "efio/export.h"
@@ -19,6 +23,13 @@
 
 namespace efnet {
 
+// What restore() made of the sessions of a snapshot.
+struct NatRestored {
+  std::uint64_t restored = 0;
+  std::uint64_t expired = 0;  // had timed out meanwhile
+  std::uint64_t refused = 0;  // would not be made so by the options of now, or found no room
+};
+
 class EFIO_EXPORT Nat44 {
  public:
   static constexpr std::size_t batch = 64;  // what is in flight at once; any batch may be longer
@@ -31,7 +42,7 @@ class EFIO_EXPORT Nat44 {
   void outward(std::span<const std::span<std::byte>> frames, Time now, std::span<NatVerdict> verdicts) noexcept;
   void inward(std::span<const std::span<std::byte>> frames, Time now, std::span<NatVerdict> verdicts) noexcept;
 
-  // Packets that are to leave on this side besides: ICMP errors, released fragments. Calls send(frame) for each until
+  // Packets that are to leave on this side besides: ICMP errors, fragments. Calls send(frame) for each until
   // it says false; the bytes are void when it returns.
   template <class Send>
   std::size_t collect(NatSide side, Send&& send) {
@@ -40,6 +51,14 @@ class EFIO_EXPORT Nat44 {
 
   // Time has passed: ends what has timed out, at most `most` sessions. True where there may be more to end.
   bool tick(Time now, std::size_t most = 256) noexcept;
+
+  // All sessions, with their mappings, as bytes for restore(): handed to `write` in pieces. `unix_time`: the wall
+  // clock's, ns since 1970, by which restore() tells how long ago it was.
+  void snapshot(Time now, std::chrono::nanoseconds unix_time,
+                const std::function<void(std::span<const std::byte>)>& write) const;
+  // Takes up the sessions of a snapshot, as far as they have not timed out and the options would make them so today,
+  // beside those that there are. Errors: usage, and nothing is changed, where any byte of it is missing or wrong.
+  efio::Result<NatRestored> restore(std::span<const std::byte> bytes, Time now, std::chrono::nanoseconds unix_time);
 
   // No new sessions; those that there are go on.
   void drain(bool on) noexcept { draining_ = on; }
@@ -67,6 +86,7 @@ class EFIO_EXPORT Nat44 {
   bool is_newcomer(const NatPacket& packet, const FlowKey4& key) const noexcept;
   NatVerdict translate_found(NatSide from, NatPacket& packet, const FlowKey4& key, SessionRef ref, Time now) noexcept;
   NatVerdict translate_slowly(NatSide from, NatPacket& packet, const FlowKey4& key, Time now) noexcept;
+  NatVerdict fit(NatSide from, const NatPacket& packet, NatVerdict verdict) noexcept;
   NatVerdict hairpin(const NatPacket& packet, Time now) noexcept;
 
   NatVerdict outward_first(NatPacket& packet, const FlowKey4& key, Time now) noexcept;

@@ -34,6 +34,14 @@ struct NatPair {
   Ipv4Address inside;
 };
 
+// Inside addresses whose outside address and ports follow from them alone (RFC 7422): each has a block of its own, the
+// blocks in the order of the addresses. Nothing of it is logged.
+struct NatDeterministic {
+  Ipv4Prefix inside;
+  Ipv4Range outside;  // not in the pool
+  PortRange ports{1024, 65'535};
+};
+
 // What a log needs to tell who had a port and when (RFC 6888, REQ-12). Destinations are not told.
 struct NatEvent {
   enum class Kind : std::uint8_t { mapped, unmapped, block_opened, block_closed };
@@ -52,6 +60,7 @@ struct Nat44Options {
   std::vector<Ipv4Prefix> bypass;  // destinations outside that see inside addresses as they are
   std::vector<NatForward> forwards;
   std::vector<NatPair> pairs;
+  std::vector<NatDeterministic> deterministic;
 
   NatFiltering filtering = NatFiltering::endpoint_independent;
   bool preserve_port = false;    // the inside port outside too, where it is free

@@ -27,6 +27,15 @@ class NatOutbox {
     ++count_;
   }
 
+  // A copy of the frame; false where there is no room.
+  bool add(std::span<const std::byte> frame) noexcept {
+    const auto place = next(frame.size());
+    if (place.empty()) return false;
+    std::memcpy(place.data(), frame.data(), frame.size());
+    push(frame.size());
+    return true;
+  }
+
   // Calls send(frame) for each in order until it says false.
   template <class Send>
   std::size_t collect(Send&& send) {
@@ -39,6 +48,7 @@ class NatOutbox {
     return sent;
   }
   std::size_t size() const noexcept { return count_; }
+  std::size_t room() const noexcept { return places - count_; }
 
  private:
   std::size_t place(std::size_t after) const noexcept { return (first_ + after) % places; }

@@ -15,6 +15,7 @@ namespace efnet {
   X(translated, program, "goes on, translated")                                                   \
   X(bypassed, program, "goes on, as it is")                                                       \
   X(hairpinned, program, "goes back to the side that it came from, translated twice")             \
+  X(fragmented, program, "goes on in fragments, which collect() hands out")                       \
   X(kept, program, "a fragment that waits for the first one")                                     \
   X(malformed, malformed, "its headers do not parse")                                             \
   X(header_checksum, checksum, "the IPv4 header's checksum is wrong")                             \
@@ -71,7 +72,7 @@ struct NatCounters {
   std::uint64_t sessions_made = 0, sessions_ended = 0;
   std::uint64_t errors_sent = 0;         // ICMP errors of our own
   std::uint64_t errors_suppressed = 0;   // above errors_per_second
-  std::uint64_t outbox_full = 0;         // packets of our own, and released fragments, that found no room
+  std::uint64_t outbox_full = 0;         // packets of our own, and fragments, that found no room
   std::uint64_t fragments_released = 0;  // of those kept
   std::uint64_t fragments_given_up = 0;  // of those kept
   std::uint64_t syns_answered = 0;       // of those held

@@ -51,6 +51,13 @@ efio::Result<IppPool> IppPool::create(IppOptions options) {
     pool.index_of_[static_cast<std::size_t>(options.protocols[i])] = static_cast<std::int8_t>(i);
   pool.open_words_ = (count + 63) / 64;
   pool.open_.resize(pool.open_words_ * pool.protocols_);
+  pool.lendable_.assign(pool.open_words_, ~std::uint64_t{0});
+  if (count % 64 != 0) pool.lendable_.back() = (std::uint64_t{1} << count % 64) - 1;
+  for (const IppRange& range : options.ranges)
+    for (std::uint64_t i = 0; range.reserved && i < range.addresses.size(); ++i) {
+      const std::uint32_t address = pool.number_of(range.addresses.at(i));
+      pool.lendable_[address / 64] &= ~(std::uint64_t{1} << address % 64);
+    }
   if (!options.seed) {
     auto seed = HashSeed::random();
     if (!seed) return std::unexpected(std::move(seed.error()));
@@ -296,8 +303,7 @@ void IppPool::acquire_one(const IppRequest& request, std::uint32_t preferred, st
   const std::span open(&open_[protocol * open_words_], open_words_);
   if (open_epoch_[protocol] != epoch + 1) {
     open_epoch_[protocol] = epoch + 1;
-    std::ranges::fill(open, ~std::uint64_t{0});
-    if (address_count_ % 64 != 0) open.back() = (std::uint64_t{1} << address_count_ % 64) - 1;
+    std::ranges::copy(lendable_, open.begin());
   }
   for (std::uint32_t address = preferred;;) {
     if ((open[address / 64] >> address % 64 & 1) == 0) address = next_open(protocol, address);
@@ -333,9 +339,29 @@ bool IppPool::take(const IppBinding& binding, Time now) noexcept {
   const std::uint32_t place = PortSet::place(binding.port);
   if (!set(address, protocol).free.is_free(place)) return false;
   IppAcquired lent;
-  lend(address, protocol, place, lent);
-  if (blocks_per_address_ != 0) ++blocks_[address * blocks_per_address_ + binding.port / options_.block_size].lent;
+  lend_outside_blocks(address, protocol, place, lent);
   return true;
+}
+
+IppAcquired IppPool::acquire_from(Ipv4Address from, PortRange ports, const IppRequest& request, Time now) noexcept {
+  IppAcquired result;
+  const int index = protocol_index(request.protocol);
+  const std::uint32_t address = number_of(from);
+  if (index < 0) result.status = IppStatus::unknown;
+  if (index < 0 || address == none) return result;
+  const auto protocol = static_cast<unsigned>(index);
+  refresh(address, protocol, epoch(now));
+  const std::uint32_t place =
+      pick(set(address, protocol), request, ports.first, ports.last, options_.sequential ? 0 : random());
+  if (place != PortSet::none) lend_outside_blocks(address, protocol, place, result);
+  return result;
+}
+
+void IppPool::lend_outside_blocks(std::uint32_t address, unsigned protocol, std::uint32_t place,
+                                  IppAcquired& result) noexcept {
+  lend(address, protocol, place, result);
+  if (blocks_per_address_ != 0)
+    ++blocks_[address * blocks_per_address_ + PortSet::port(place) / options_.block_size].lent;
 }
 
 template <bool rests>
@@ -352,7 +378,7 @@ template <bool rests>
   --ports.lent;
   if (!rests || held_.size() == 0) {
     ports.free.add(place);
-    open_[protocol * open_words_ + address / 64] |= std::uint64_t{1} << address % 64;
+    open_[protocol * open_words_ + address / 64] |= lendable_[address / 64] & std::uint64_t{1} << address % 64;
   } else {
     refresh(address, protocol, at);
     const std::size_t number = address * std::size_t{protocols_} + protocol;
@@ -476,21 +502,55 @@ void IppPool::acquire_from_blocks(const IppRequest& request, std::uint64_t hash,
   if (number == none) return;
   for (std::uint32_t turn = 0, address = preferred; turn < address_count_; ++turn) {
     const auto start = static_cast<std::uint32_t>((random() >> 32) * blocks_per_address_ >> 32);
-    for (std::uint32_t i = 0; i < blocks_per_address_; ++i) {
+    const bool lendable = (lendable_[address / 64] >> address % 64 & 1) != 0;
+    for (std::uint32_t i = 0; lendable && i < blocks_per_address_; ++i) {
       const std::uint32_t block = address * blocks_per_address_ + (start + i) % blocks_per_address_;
       if (blocks_[block].owner != none || blocks_[block].lent != 0) continue;
       if (!try_block(block, request, protocol, epoch, result)) continue;
-      Subscriber& owner = subscribers_[number];
-      blocks_[block].owner = number;
-      blocks_[block].next = owner.first;
-      owner.first = block;
-      ++owner.blocks;
+      give_block(block, number);
       result.opened_block = true;
       return;
     }
     address = address + 1 == address_count_ ? 0 : address + 1;
   }
   if (fresh) leave(number);
+}
+
+void IppPool::give_block(std::uint32_t block, std::uint32_t number) noexcept {
+  Subscriber& owner = subscribers_[number];
+  blocks_[block].owner = number;
+  blocks_[block].next = owner.first;
+  owner.first = block;
+  ++owner.blocks;
+}
+
+IppAcquired IppPool::take_for(std::uint64_t key, const IppBinding& binding, Time now) noexcept {
+  IppAcquired result;
+  const std::uint32_t address = number_of(binding.address);
+  if (blocks_per_address_ == 0 || address == none) {
+    if (take(binding, now)) result = {IppStatus::acquired, binding, false};
+    return result;
+  }
+  const std::uint32_t block = address * blocks_per_address_ + binding.port / options_.block_size;
+  const std::uint64_t hash = hash_(std::array{key});
+  std::uint32_t number = subscriber(key, hash);
+  const bool opens = blocks_[block].owner == none;
+  if (!opens && blocks_[block].owner != number) return result;
+  if (opens && number != none && subscribers_[number].blocks >= options_.blocks_each) {
+    result.status = IppStatus::limited;
+    return result;
+  }
+  if (opens && (blocks_[block].lent != 0 || (lendable_[address / 64] >> address % 64 & 1) == 0)) return result;
+  if (!take(binding, now)) return result;
+  if (opens) {
+    if (number == none) number = enter(key, hash);
+    if (number == none) {
+      undo(binding);
+      return result;
+    }
+    give_block(block, number);
+  }
+  return {IppStatus::acquired, binding, opens};
 }
 
 bool IppPool::close_block_if_empty(std::uint32_t block) noexcept {

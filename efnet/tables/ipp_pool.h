@@ -26,6 +26,7 @@ namespace efnet {
 struct IppRange {
   Ipv4Range addresses;
   PortRange ports{1024, 65'535};
+  bool reserved = false;  // nothing of these addresses is lent but by acquire_from() and take()
 };
 
 struct IppOptions {
@@ -104,8 +105,14 @@ class IppPool {
     acquire({&request, 1}, now, {&result, 1});
     return result;
   }
+  // Out of these ports of this address only, from an even one to an odd one, outside of blocks.
+  EFIO_EXPORT IppAcquired acquire_from(Ipv4Address address, PortRange ports, const IppRequest& request,
+                                       Time now) noexcept;
   // Lends exactly this (a static mapping), outside of blocks; false where it is not free or not the pool's.
   EFIO_EXPORT bool take(const IppBinding& binding, Time now) noexcept;
+  // The same for a subscriber, in a block of its own where there are blocks: what it had in an earlier life. Exhausted
+  // where it is not free or the block is another's.
+  EFIO_EXPORT IppAcquired take_for(std::uint64_t subscriber, const IppBinding& binding, Time now) noexcept;
   // results[i] of bindings[i], as above.
   EFIO_EXPORT void release(std::span<const IppBinding> bindings, Time now, std::span<IppReleased> results) noexcept;
   IppReleased release(const IppBinding& binding, Time now) noexcept {
@@ -164,6 +171,8 @@ class IppPool {
   IppPool() = default;
   static void offer(Set& ports, PortRange range) noexcept;
   int protocol_index(IpProtocol protocol) const noexcept { return index_of_[static_cast<std::size_t>(protocol)]; }
+  void lend_outside_blocks(std::uint32_t address, unsigned protocol, std::uint32_t place, IppAcquired& result) noexcept;
+  void give_block(std::uint32_t block, std::uint32_t subscriber) noexcept;
   std::uint32_t next_open(unsigned protocol, std::uint32_t from) const noexcept;
   // For prefetching only: an unknown protocol is refused later.
   unsigned protocol_or_0(IpProtocol protocol) const noexcept {
@@ -215,6 +224,7 @@ class IppPool {
   // By protocol: addresses that may have a free port; all are again when an epoch begins.
   std::size_t open_words_ = 0;
   std::vector<std::uint64_t> open_;
+  std::vector<std::uint64_t> lendable_;        // addresses that are not reserved
   std::array<std::uint64_t, 8> open_epoch_{};  // + 1
   std::array<std::int8_t, 256> index_of_{};    // by protocol number; -1: none
   std::uint32_t blocks_per_address_ = 0;

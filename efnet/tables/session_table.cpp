@@ -243,6 +243,18 @@ void SessionTable<Key>::set_class(std::uint32_t session, std::uint8_t timeout_cl
 }
 
 template <class Key>
+void SessionTable<Key>::resume(std::uint32_t session, TcpState tcp, std::uint8_t timeout_class, Time idle,
+                               Time now) noexcept {
+  if (!is_live(session)) return;
+  SessionState& state = store_.state(session);
+  state.tcp = tcp;
+  state.timeout_class = static_cast<std::uint8_t>(std::min<std::size_t>(timeout_class, options_.classes.size() - 1));
+  state.seen = static_cast<std::uint32_t>(ticks(now) - ticks(idle));
+  wheels_.unlink(session);
+  wheels_.link(session, state.timeout_class, deadline(state, ticks(now)));
+}
+
+template <class Key>
 auto SessionTable<Key>::track_tcp(SessionRef ref, const TcpSegment& segment, Time now) noexcept -> Tcp {
   SessionState& state = store_.state(ref.session());
   Tcp result{.before = state.tcp, .after = state.tcp};

@@ -153,6 +153,10 @@ class SessionTable {
   // The class from now on, its timeout counted from the last refresh.
   EFIO_EXPORT void set_class(std::uint32_t session, std::uint8_t timeout_class, Time now) noexcept;
 
+  // As another table knew it: its state, its class, and how long ago it was refreshed.
+  EFIO_EXPORT void resume(std::uint32_t session, TcpState tcp, std::uint8_t timeout_class, Time idle,
+                          Time now) noexcept;
+
   struct Tcp {
     bool in_window = true;  // always, without tcp_windows; false: nothing was changed
     TcpState before = TcpState::closed;
