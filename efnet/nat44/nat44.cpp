@@ -38,9 +38,12 @@ void decrement_ttl(Ipv4Mut ip, ChecksumDelta delta = {}) noexcept {
   const auto transport = frame.subspan(EthernetView::min_header + Ipv4View::min_header);
   const ChecksumDelta addresses =
       checksum_delta(Ipv4Address::load(at + 12), to.src) + checksum_delta(Ipv4Address::load(at + 16), to.dst);
-  const std::uint16_t time = load16(at + 8);
-  const auto time_after = static_cast<std::uint16_t>(time - 0x100);
-  const ChecksumDelta others = checksum_delta(time, time_after) + checksum_delta(load16(at + 4), identification);
+  // Of 32 bits: what is spilled in 16 and read back in 32 waits for the store to leave the processor's buffer.
+  const std::uint32_t time = load16(at + 8);
+  const std::uint32_t time_after = time - 0x100;
+  const ChecksumDelta others =
+      checksum_delta(static_cast<std::uint16_t>(time), static_cast<std::uint16_t>(time_after)) +
+      checksum_delta(load16(at + 4), identification);
   const std::uint16_t checksum = update(load16(at + 10), addresses + others);
   store16(at + 4, identification);
   const std::uint32_t ports = rewrite_detail::ports_of(to.src_port, to.dst_port);
@@ -48,7 +51,7 @@ void decrement_ttl(Ipv4Mut ip, ChecksumDelta delta = {}) noexcept {
     rewrite_detail::mend_ports(transport.data(), 6, ports, addresses, true);
   else
     rewrite_detail::mend_ports(transport.data(), 16, ports, addresses, false);
-  store32(at + 8, std::uint32_t{time_after} << 16 | checksum);
+  store32(at + 8, time_after << 16 | checksum);
   to.src.store(at + 12);
   to.dst.store(at + 16);
 }

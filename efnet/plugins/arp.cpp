@@ -78,7 +78,11 @@ void ArpPlugin::ingate(PacketBatch& packets, Gate& gate) noexcept {
 }
 
 void ArpPlugin::receive(PacketBatch& packets, std::size_t i, Gate& gate) noexcept {
-  const auto ethernet = EthernetView::parse(packets.bytes(i));
+  const auto frame = packets.bytes(i);
+  if (frame.size() >= EthernetView::min_header && load16(frame, 12) == static_cast<std::uint16_t>(EtherType::ipv4))
+      [[likely]]
+    return;
+  const auto ethernet = EthernetView::parse(frame);
   if (!ethernet || ethernet->type() != EtherType::arp) return;
   const auto packet = ArpView::parse(ethernet->payload());
   if (!packet) return packets.drop(i, DropReason::malformed);
@@ -113,46 +117,88 @@ std::optional<Ipv4Address> ArpPlugin::hop_to(Ipv4Address dst, std::uint16_t vlan
   return options_.gateway;
 }
 
+// Where a packet goes: most often where the one before it went.
+struct ArpPlugin::Way {
+  Ipv4Address dst;
+  std::uint16_t vlan = 0;
+  enum class To : std::uint8_t { nowhere, group, everybody, hop } to = To::nowhere;
+  Ipv4Address hop;
+  MacAddress src;  // ours
+};
+
+auto ArpPlugin::way_to(Ipv4Address dst, std::uint16_t vlan) const -> Way {
+  const auto hop = hop_to(dst, vlan);
+  const ArpLocal* const local = hop ? local_on(*hop, vlan) : nullptr;
+  Way way{.dst = dst, .vlan = vlan, .src = local != nullptr ? local->mac : options_.locals.front().mac};
+  if (dst.is_multicast()) {
+    way.to = Way::To::group;
+  } else if (dst.is_broadcast() || (local != nullptr && local->prefix.length < 31 && dst == local->prefix.last())) {
+    way.to = Way::To::everybody;
+  } else if (hop) {
+    way.to = Way::To::hop;
+    way.hop = *hop;
+  }
+  return way;
+}
+
 void ArpPlugin::outgate(PacketBatch& packets, Gate& gate) noexcept {
   start(gate.now());
+  // Neighbours that are wanted, each once where packets for it follow each other; and which one a frame is for.
   std::array<ArpTable::Key, PacketBatch::capacity> keys;
   std::array<std::uint8_t, PacketBatch::capacity> frames;
+  std::array<std::uint8_t, PacketBatch::capacity> key_of;
+  std::size_t wanted = 0;
   std::size_t count = 0;
+  std::optional<Way> way;
   for (const std::size_t i : packets) {
-    const auto ethernet = EthernetMut::parse(packets.bytes(i));
-    if (!ethernet || !ethernet->dst().is_zero() || ethernet->type() != EtherType::ipv4) continue;
+    const auto bytes = packets.bytes(i);
+    std::byte* const at = bytes.data();
+    std::uint16_t vlan = 0;
+    std::size_t network = EthernetView::min_header;
+    if (bytes.size() < network + Ipv4View::min_header || load48(at) != 0 ||
+        load16(at + 12) != static_cast<std::uint16_t>(EtherType::ipv4)) [[unlikely]] {
+      const auto ethernet = EthernetView::parse(bytes);
+      if (!ethernet || !ethernet->dst().is_zero() || ethernet->type() != EtherType::ipv4) continue;
+      vlan = vlan_of(*ethernet);
+      network = ethernet->header_length();
+    }
     // The payload may go on in further slots; the header may not.
-    const auto ip = Ipv4View::parse_truncated(ethernet->payload());
-    if (!ip) {
+    const auto ip = Ipv4View::parse_truncated(std::span<const std::byte>(bytes).subspan(network));
+    if (!ip) [[unlikely]] {
       packets.drop(i, DropReason::malformed);
       continue;
     }
-    const std::uint16_t vlan = vlan_of(*ethernet);
     const Ipv4Address dst = ip->dst();
-    const auto hop = hop_to(dst, vlan);
-    const ArpLocal* const local = hop ? local_on(*hop, vlan) : nullptr;
-    if (ethernet->src().is_zero()) ethernet->set_src(local != nullptr ? local->mac : options_.locals.front().mac);
-    if (dst.is_multicast()) {
-      ethernet->set_dst(group_mac(dst));
-    } else if (dst.is_broadcast() || (local != nullptr && local->prefix.length < 31 && dst == local->prefix.last())) {
-      ethernet->set_dst(MacAddress::broadcast());
-    } else if (!hop) {
-      packets.drop(i, DropReason::no_route);
-    } else {
-      keys[count] = {*hop, vlan};
-      frames[count++] = static_cast<std::uint8_t>(i);
+    if (!way || way->dst != dst || way->vlan != vlan) way = way_to(dst, vlan);
+    if (load48(at + MacAddress::size) == 0) way->src.store(at + MacAddress::size);
+    switch (way->to) {
+      case Way::To::hop:
+        if (wanted == 0 || keys[wanted - 1].address != way->hop || keys[wanted - 1].vlan != vlan)
+          keys[wanted++] = {way->hop, vlan};
+        key_of[count] = static_cast<std::uint8_t>(wanted - 1);
+        frames[count++] = static_cast<std::uint8_t>(i);
+        break;
+      case Way::To::group:
+        group_mac(dst).store(at);
+        break;
+      case Way::To::everybody:
+        MacAddress::broadcast().store(at);
+        break;
+      case Way::To::nowhere:
+        packets.drop(i, DropReason::no_route);
+        break;
     }
   }
   if (count == 0) return;
 
   std::array<Neighbour, PacketBatch::capacity> found;
-  table_.neighbours().lookup(std::span(keys).first(count), gate.now(), found);
+  table_.neighbours().lookup(std::span(keys).first(wanted), gate.now(), found);
   bool kept = false;
   for (std::size_t k = 0; k < count; ++k) {
-    if (found[k].usable()) [[likely]] {
-      found[k].mac.store(packets.bytes(frames[k]).data());
+    if (found[key_of[k]].usable()) [[likely]] {
+      found[key_of[k]].mac.store(packets.bytes(frames[k]).data());
     } else {
-      keep(packets, frames[k], keys[k], gate);
+      keep(packets, frames[k], keys[key_of[k]], gate);
       kept = true;
     }
   }

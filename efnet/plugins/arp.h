@@ -51,7 +51,9 @@ class EFIO_EXPORT ArpPlugin final : public Plugin {
   void start(Time now) noexcept;
   void receive(PacketBatch& packets, std::size_t i, Gate& gate) noexcept;
   const ArpLocal* local_on(Ipv4Address address, std::uint16_t vlan) const noexcept;
+  struct Way;
   std::optional<Ipv4Address> hop_to(Ipv4Address dst, std::uint16_t vlan) const;
+  Way way_to(Ipv4Address dst, std::uint16_t vlan) const;
   void keep(PacketBatch& packets, std::size_t i, const ArpTable::Key& key, Gate& gate) noexcept;
   void send_due(Gate& gate) noexcept;
   void release(Gate& gate) noexcept;

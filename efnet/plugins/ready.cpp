@@ -6,6 +6,7 @@
 #include "efnet/plugins/icmp_echo.h"
 #include "efnet/plugins/limit.h"
 #include "efnet/plugins/mirror.h"
+#include "efnet/plugins/nat44.h"
 #include "efnet/plugins/vlan.h"
 
 namespace efnet {
@@ -25,6 +26,8 @@ constexpr ReadyPlugin plugins[] = {
     {"limit", "RATE[?burst=N&key=source|destination|flow|all&gate=both|in|out&keys=N]",
      "passes each key's frames, or bits, up to a rate", create<LimitPlugin>},
     {"mirror", "[in@|out@]PORT", "copies every frame to another port", create<MirrorPlugin>},
+    {"nat44", "inside|outside[@NAME][?pool=RANGE[:PORTS],…&hosts=PREFIX,…&filtering=…&sessions=N]",
+     "one half of a NAT44 between two ports", create<Nat44Plugin>},
     {"vlan", "ID[?priority=0-7&tpid=802.1q|802.1ad]", "one VLAN of a port: strips its tag, and puts it on",
      create<VlanPlugin>},
 };
