@@ -81,6 +81,8 @@ Opened open_engine(Uri& uri, const PortOptions& options) {
   return opened;
 }
 
+constexpr std::size_t ethernet_header = 14;
+
 // Best first. A receiver is not opened by xdp: unasked: the host would no longer see what comes.
 struct DeviceChoice {
   std::string_view scheme;
@@ -116,6 +118,10 @@ Opened open_auto(Uri& uri, const PortOptions& options) {
       continue;
     }
     auto& info = (*opened)->info;
+    if (const auto longest = info.mtu + ethernet_header; !choice.last && info.frame_size < longest) {
+      passed_over.push_back(fmt::format("{}: a slot holds {} bytes, and the device's frames have up to {}", choice.scheme, info.frame_size, longest));
+      continue;
+    }
     info.engine = choice.scheme;
     info.why = passed_over.empty() ? fmt::format("{}: {}", choice.scheme, choice.why)
                                    : fmt::format("not {}", fmt::join(passed_over, "; not "));

@@ -99,6 +99,11 @@ TEST_F(Xdp, IsChosenForADeviceThatOnlySends) {
   ASSERT_TRUE(special.has_value()) << special.error().message();
   EXPECT_EQ(special->info().engine, "packet");
   EXPECT_NE(special->info().why.find("not xdp: "), std::string::npos) << special->info().why;
+  pair_->a.ip("link set va mtu 9000");
+  const auto jumbo = by_name("", Direction::tx);
+  ASSERT_TRUE(jumbo.has_value()) << jumbo.error().message();
+  EXPECT_EQ(jumbo->info().engine, "packet");
+  EXPECT_GE(jumbo->info().frame_size, 9014U) << "a slot for each frame that the device takes";
 }
 
 TEST_F(Xdp, RefusesZeroCopyWhereTheDriverHasNone) {
@@ -277,6 +282,33 @@ TEST_F(Xdp, AQueueOfAnotherProcessIsBusy) {
   auto port = open("");  // which waits until the kernel has let go of it
   ASSERT_TRUE(port.has_value()) << port.error().message();
   expect_round_trip(*port, *far_);
+}
+
+TEST_F(Xdp, AKilledReceiverLeavesNothingAndTheNextOpens) {
+  int ready[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  const Fd reads(ready[0]), writes(ready[1]);
+  for (const std::string attach : {"native", "generic"}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      auto port = open("take=udp:9&attach=" + attach);
+      const char answer = port.has_value() ? 'y' : 'n';
+      (void)!::write(ready[1], &answer, 1);
+      for (;;) ::pause();
+    }
+    char answer = 0;
+    EXPECT_EQ(::read(ready[0], &answer, 1), 1);
+    EXPECT_EQ(answer, 'y');
+    EXPECT_NE(pair_->a.shell("ip link show va").find("xdp"), std::string::npos);
+    EXPECT_TRUE(far_->send(make_frame(60, 1)));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    EXPECT_EQ(pair_->a.shell("ip link show va").find("xdp"), std::string::npos) << "a program was left";
+    EXPECT_EQ(pair_->a.shell("ip -d link show va").find("promiscuity 1"), std::string::npos);
+    auto port = open("attach=" + attach);
+    ASSERT_TRUE(port.has_value()) << port.error().message();
+    ASSERT_NO_FATAL_FAILURE(expect_round_trip(*port, *far_)) << "by the rules of the one before";
+  }
 }
 
 // As `ip link set va xdp off`, by an administrator who does not know of us: the kernel refuses, and nothing changes.

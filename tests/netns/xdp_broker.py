@@ -105,6 +105,9 @@ def the_file_decides(a, b):
     broker = start_broker(a)
     assert f"user {NOBODY} may not open {a.device}" in refused(a)
     assert "does not answer" in refused(a, user=OTHER)  # no entry at all: not listened to
+    # Who only sends changes nothing on the device.
+    allow({"user": NOBODY, "device": a.device, "direction": "tx"})
+    assert f"may not open {a.device} for rx" in refused(a)
     # A change is in force for the next who comes.
     allow({"user": NOBODY, "device": a.device, "queues": [1], "direction": "rx", "take": "udp:4000-5000,arp"})
     assert f"may not open queue 0 of {a.device} for rx" in refused(a)

@@ -21,7 +21,7 @@ namespace efio::broker {
 
 namespace {
 
-constexpr std::size_t most_sessions = 256;
+constexpr std::size_t most_sessions = 200;  // each has four descriptors or five, and a process mostly 1024
 constexpr std::size_t most_groups = 256;
 
 struct Options {

@@ -151,6 +151,12 @@ const Permit* Policy::find(const Client& client, std::string_view device) const 
   return found == permits_.end() ? nullptr : &*found;
 }
 
+bool Policy::may_receive(const Client& client, std::string_view device) const noexcept {
+  return std::ranges::any_of(permits_, [&](const Permit& permit) {
+    return permit.is_for(client) && permit.device == device && receives(permit.direction);
+  });
+}
+
 bool Policy::knows(const Client& client) const noexcept {
   return std::ranges::any_of(permits_, [&](const Permit& permit) { return permit.is_for(client); });
 }

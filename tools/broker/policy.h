@@ -51,6 +51,7 @@ class Policy {
   // Null: not allowed. The first that fits.
   const Permit* find(const Client& client, std::string_view device, unsigned queue, Direction direction) const noexcept;
   const Permit* find(const Client& client, std::string_view device) const noexcept;  // of any queue and direction
+  bool may_receive(const Client& client, std::string_view device) const noexcept;    // on any queue
   bool knows(const Client& client) const noexcept;
 
  private:

@@ -117,7 +117,15 @@ Result<const Permit*> Session::permit(const BrokerRequest& request, Direction di
       .hint("an entry in the broker's file");
 }
 
+Result<void> Session::check_receiver() const {
+  if (policy_.may_receive(client_, link_->name())) return {};
+  return fail(Error::Kind::permission, "open " + link_->name(), "user {} may not open {} for rx", client_.user, link_->name())
+      .hint("an entry in the broker's file");
+}
+
+// The program, and the promiscuous mode, change the device for everyone: for receivers alone.
 Result<void> Session::attach(const BrokerRequest& request, BrokerAnswer& answer) {
+  if (auto ok = check_receiver(); !ok) return ok;
   if (request.attach > static_cast<std::uint32_t>(XdpAttach::generic))
     return fail(Error::Kind::usage, "attach", "no way to attach is number {}", request.attach);
   const XdpProgram::Wish wish{.attach = static_cast<XdpAttach>(request.attach), .fragments = request.fragments != 0,
@@ -203,6 +211,7 @@ Result<void> Session::set_rules(const BrokerRequest& request) {
 }
 
 Result<void> Session::promiscuous() {
+  if (auto ok = check_receiver(); !ok) return ok;
   if (promiscuous_) return {};
   auto held = link_->hold_promiscuous("open " + link_->name());
   if (!held) return std::unexpected(held.error());

@@ -42,6 +42,7 @@ class Session {
   Result<void> set_socket(const BrokerRequest& request, const Fd& received);
   Result<void> set_rules(const BrokerRequest& request);
   Result<void> promiscuous();
+  Result<void> check_receiver() const;  // may it have any of the device's queues for rx?
   Result<const Permit*> permit(const BrokerRequest& request, Direction direction) const;
 
   Fd socket_;
