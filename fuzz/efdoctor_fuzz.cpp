@@ -1,4 +1,5 @@
-// What efdoctor reads: the first byte chooses the reader, the rest is its text. Any text gives values within their bounds.
+// What efdoctor reads: the first byte chooses the reader, the rest is its text. Any text gives values within their
+// bounds.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -35,22 +36,33 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     }
     case 1:
-      for (const auto& [cpu, times] : cpu_times(text)) require(times.busy() <= times.total() && times.since(times).total() == 0);
+      for (const auto& [cpu, times] : cpu_times(text))
+        require(times.busy() <= times.total() && times.since(times).total() == 0);
       break;
     case 2:
       for (const auto& [cpu, row] : softnet(text)) require(cpu >= 0 && cpu < 8192);
       break;
-    case 3: device_counts(text); break;
+    case 3:
+      device_counts(text);
+      break;
     case 4: {
       const auto lines = lines_of(text);
       const auto columns = lines.empty() ? 0 : words_of(lines[0]).size();
       for (const auto& [number, interrupt] : interrupts(text)) require(interrupt.counts.size() == columns);
       break;
     }
-    case 5: thread_stat(text); break;
-    case 6: soft_limit(text, "Max locked memory"); break;
-    case 7: named_values(text); break;
-    case 8: read_answers(text); break;
+    case 5:
+      thread_stat(text);
+      break;
+    case 6:
+      soft_limit(text, "Max locked memory");
+      break;
+    case 7:
+      named_values(text);
+      break;
+    case 8:
+      read_answers(text);
+      break;
   }
   return 0;
 }

@@ -227,17 +227,20 @@ TEST(ProcText, InterruptsAndDevices) {
   EXPECT_THAT(interrupts.at(41).name, HasSubstr("virtio3-rx"));
   const auto devices = tools::device_counts(
       "Inter-|   Receive                                                |  Transmit\n"
-      " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n"
+      " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier "
+      "compressed\n"
       "  eth0: 100 10 1 2 3 0 0 0 200 20 4 5 0 0 0 0\n");
   ASSERT_EQ(devices.size(), 1U);
   const auto& eth0 = devices.at("eth0");
-  EXPECT_THAT((std::vector{eth0.rx_packets, eth0.rx_errors, eth0.rx_dropped, eth0.rx_fifo, eth0.tx_packets, eth0.tx_errors, eth0.tx_dropped}),
+  EXPECT_THAT((std::vector{eth0.rx_packets, eth0.rx_errors, eth0.rx_dropped, eth0.rx_fifo, eth0.tx_packets,
+                           eth0.tx_errors, eth0.tx_dropped}),
               ElementsAre(10, 1, 2, 3, 20, 4, 5));
 }
 
 TEST(ProcText, AThreadsNameMayHoldAnything) {
   const auto stat = tools::thread_stat(
-      "77 (a) 9 (b) S 1 77 77 0 -1 4194304 100 0 0 0 11 22 0 0 20 0 1 0 5000 1000 10 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 3 0 0 0 0 0");
+      "77 (a) 9 (b) S 1 77 77 0 -1 4194304 100 0 0 0 11 22 0 0 20 0 1 0 5000 1000 10 18446744073709551615 1 1 0 0 0 0 "
+      "0 0 0 0 0 0 17 3 0 0 0 0 0");
   ASSERT_TRUE(stat);
   EXPECT_EQ(stat->name, "a) 9 (b");
   EXPECT_EQ(stat->state, 'S');
@@ -250,7 +253,8 @@ TEST(ProcText, AThreadsNameMayHoldAnything) {
 TEST(ProcText, Limits) {
   const std::string limits =
       "Limit                     Soft Limit           Hard Limit           Units     \n"
-      "Max locked memory         8388608              unlimited            bytes     \nMax file size             unlimited            unlimited            bytes\n";
+      "Max locked memory         8388608              unlimited            bytes     \nMax file size             "
+      "unlimited            unlimited            bytes\n";
   EXPECT_EQ(tools::soft_limit(limits, "Max locked memory"), 8388608U);
   EXPECT_EQ(tools::soft_limit(limits, "Max file size"), std::numeric_limits<std::uint64_t>::max());
   EXPECT_EQ(tools::soft_limit(limits, "Max nice priority"), std::nullopt);
@@ -275,7 +279,8 @@ TEST(DeviceAnswers, JsonKeepsAll) {
 }
 
 TEST(Options, RefusalsNameTheWord) {
-  for (const auto& [option, value] : {std::pair{"--cpu", "x"}, {"--frame", "3"}, {"--sample", "soon"}, {"--sample", "2000min"}}) {
+  for (const auto& [option, value] :
+       {std::pair{"--cpu", "x"}, {"--frame", "3"}, {"--sample", "soon"}, {"--sample", "2000min"}}) {
     const char* const words[] = {"efdoctor", "eth0", option, value};
     const auto options = parse_options(std::size(words), words);
     ASSERT_FALSE(options) << option;

@@ -43,10 +43,12 @@ std::vector<EthtoolFeature> read_features(const std::string& interface, const Fd
   return features;
 }
 
-// Asks for the features of these numbers to be on or off; drivers do as much of it as they can.
-void set_features(const std::string& interface, const Fd& socket, const std::vector<std::uint32_t>& numbers, bool on) {
+// Asks for the features of these numbers, of `count` in all, to be on or off; drivers do as much of it as they can. The
+// kernel refuses a request that has not all blocks.
+void set_features(const std::string& interface, const Fd& socket, std::size_t count, const std::vector<std::uint32_t>& numbers,
+                  bool on) {
   if (numbers.empty()) return;
-  const std::uint32_t blocks = *std::ranges::max_element(numbers) / 32 + 1;
+  const auto blocks = static_cast<std::uint32_t>((count + 31) / 32);
   EthtoolMessage<ethtool_sfeatures> wish(ETHTOOL_SFEATURES, blocks * sizeof(ethtool_set_features_block));
   wish->size = blocks;
   for (const auto number : numbers) {
@@ -101,7 +103,7 @@ bool ethtool_set_feature(const std::string& interface, const std::string& name, 
   const auto before = read_features(interface, socket);
   const auto found = find(before);
   if (found == before.end()) return false;
-  set_features(interface, socket, {static_cast<std::uint32_t>(found - before.begin())}, on);
+  set_features(interface, socket, before.size(), {static_cast<std::uint32_t>(found - before.begin())}, on);
   const auto after = read_features(interface, socket);
   const auto now = find(after);
   return now != after.end() && now->on == on;
@@ -119,13 +121,14 @@ OffloadsOff::OffloadsOff(std::string interface) : interface_(std::move(interface
   std::vector<std::uint32_t> wanted;
   for (std::uint32_t i = 0; i < before.size(); ++i)
     if (before[i].on && is_offload(before[i].name)) wanted.push_back(i);
-  set_features(interface_, socket_, wanted, false);
+  feature_count_ = before.size();
+  set_features(interface_, socket_, feature_count_, wanted, false);
   // One that is off may have taken others with it, which are to come back too.
   const auto after = read_features(interface_, socket_);
   for (std::uint32_t i = 0; i < std::min(before.size(), after.size()); ++i)
     if (before[i].on && !after[i].on) switched_off_.push_back(i);
 }
 
-OffloadsOff::~OffloadsOff() { set_features(interface_, socket_, switched_off_, true); }
+OffloadsOff::~OffloadsOff() { set_features(interface_, socket_, feature_count_, switched_off_, true); }
 
 }  // namespace efio

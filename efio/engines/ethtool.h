@@ -2,6 +2,7 @@
 // does not answer has none of it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -45,6 +46,7 @@ class OffloadsOff {
  private:
   std::string interface_;
   Fd socket_;
+  std::size_t feature_count_ = 0;
   std::vector<std::uint32_t> switched_off_;  // their numbers
 };
 

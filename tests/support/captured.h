@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "tests/support/directory.h"
-#include "tools/common/port_report.h"
+#include "tools/efdoctor/device_answers.h"
 
 namespace efio::test {
 
@@ -59,7 +59,7 @@ class CapturedMachine {
           ++number;
         }
         // As `efdoctor capture` writes it, so that a change and its undoing leave the same bytes.
-        if (place.ends_with(".json")) content = tools::Json::parse(content).dump(2) + "\n";
+        if (place.ends_with(".json")) content = to_json(doctor::from_json(content, place).value()).dump(2) + "\n";
         save(place, content);
       } else {
         read_case_line(word, words, number);
@@ -94,12 +94,18 @@ class CapturedMachine {
       return;
     }
     while (words >> next) {
-      if (word == "expect") now.expected.push_back(next);
-      else if (word == "refuse") now.refused.push_back(next);
-      else if (word != "case") throw std::runtime_error("line " + std::to_string(number) + ": " + word);
-      else if (next == "--cpu") words >> now.cpus;
-      else if (next == "--frame") words >> now.frame;
-      else now.devices.push_back(next);
+      if (word == "expect")
+        now.expected.push_back(next);
+      else if (word == "refuse")
+        now.refused.push_back(next);
+      else if (word != "case")
+        throw std::runtime_error("line " + std::to_string(number) + ": " + word);
+      else if (next == "--cpu")
+        words >> now.cpus;
+      else if (next == "--frame")
+        words >> now.frame;
+      else
+        now.devices.push_back(next);
     }
   }
 

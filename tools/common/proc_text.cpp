@@ -54,7 +54,9 @@ std::string_view trimmed(std::string_view text) noexcept {
 std::vector<std::string_view> words_of(std::string_view text) { return split(text, blanks); }
 std::vector<std::string_view> lines_of(std::string_view text) { return split(text, "\n"); }
 
-std::optional<std::uint64_t> whole_number(std::string_view text) noexcept { return number<std::uint64_t>(trimmed(text)); }
+std::optional<std::uint64_t> whole_number(std::string_view text) noexcept {
+  return number<std::uint64_t>(trimmed(text));
+}
 
 std::vector<int> cpu_list(std::string_view text) {
   std::vector<int> cpus;
@@ -108,8 +110,9 @@ std::optional<std::uint64_t> soft_limit(std::string_view limits, std::string_vie
 
 CpuTimes CpuTimes::since(const CpuTimes& before) const noexcept {
   const auto added = [](std::uint64_t now, std::uint64_t then) { return now > then ? now - then : 0; };
-  return {added(user, before.user),     added(nice, before.nice), added(system, before.system),   added(idle, before.idle),
-          added(iowait, before.iowait), added(irq, before.irq),   added(softirq, before.softirq), added(steal, before.steal)};
+  return {added(user, before.user),       added(nice, before.nice),     added(system, before.system),
+          added(idle, before.idle),       added(iowait, before.iowait), added(irq, before.irq),
+          added(softirq, before.softirq), added(steal, before.steal)};
 }
 
 std::map<int, CpuTimes> cpu_times(std::string_view proc_stat) {
@@ -129,7 +132,8 @@ std::map<int, CpuTimes> cpu_times(std::string_view proc_stat) {
 }
 
 std::map<int, Softnet> softnet(std::string_view softnet_stat) {
-  constexpr std::size_t index_column = 12;  // since Linux 5.10; before it, lines of processors that are off were left out
+  constexpr std::size_t index_column =
+      12;  // since Linux 5.10; before it, lines of processors that are off were left out
   std::map<int, Softnet> rows;
   int line_number = 0;
   for (const auto line : lines_of(softnet_stat)) {

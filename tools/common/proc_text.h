@@ -1,5 +1,5 @@
-// What the kernel writes into files of /proc and /sys, read: pure functions of text, for any text. A line or a word that is
-// not as the kernel writes it is left out.
+// What the kernel writes into files of /proc and /sys, read: pure functions of text, for any text. A line or a word
+// that is not as the kernel writes it is left out.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ std::vector<std::string_view> lines_of(std::string&&) = delete;
 // A whole decimal number, with white space around it at most.
 std::optional<std::uint64_t> whole_number(std::string_view text) noexcept;
 
-// "0-3,8" as in /sys/devices/system/cpu/online, ascending, each once; numbers above 8191 (the most that the kernel can be
-// built for) are left out.
+// "0-3,8" as in /sys/devices/system/cpu/online, ascending, each once; numbers above 8191 (the most that the kernel can
+// be built for) are left out.
 std::vector<int> cpu_list(std::string_view text);
 std::string cpu_list_text(const std::vector<int>& cpus);  // ascending numbers to "0-3,8"; none: ""
 

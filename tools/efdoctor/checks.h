@@ -22,6 +22,8 @@ struct DeviceCheck {
 };
 std::span<const DeviceCheck> device_checks() noexcept;
 
+bool is_check(std::string_view id) noexcept;
+
 Findings check_host(const HostFacts& facts, const Wishes& wishes);
 Findings check_device(const DeviceFacts& device, const HostFacts& facts, const Wishes& wishes);
 // Of a device that was not asked about: only what hits all that follow.

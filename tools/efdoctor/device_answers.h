@@ -1,5 +1,5 @@
-// What the kernel answers about a network device: ethtool, ioctls and netlink, all in the network namespace of the calling
-// thread. As JSON it is what `efdoctor capture` keeps.
+// What the kernel answers about a network device: ethtool, ioctls and netlink, all in the network namespace of the
+// calling thread. As JSON it is what `efdoctor capture` keeps.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,7 @@ struct LinkMode {
   std::string duplex;            // "full", "half", "unknown"
 };
 
-struct Spread {  // RSS
+struct Spread {                      // RSS
   std::vector<std::uint32_t> table;  // queues, by hash value
   std::string key;                   // hexadecimal, two digits a byte
 };

@@ -29,7 +29,8 @@ void read_pci(Host& host, DeviceFacts& device) {
   const auto speed = host.read(at + "/current_link_speed");
   if (speed) {
     const auto number = [&](const char* name) {
-      return static_cast<unsigned>(std::min<std::uint64_t>(tools::whole_number(host.read(at + name).value_or("")).value_or(0), 255));
+      return static_cast<unsigned>(
+          std::min<std::uint64_t>(tools::whole_number(host.read(at + name).value_or("")).value_or(0), 255));
     };
     device.pcie = PcieLink{.speed = lane_speed(*speed),
                            .speed_most = lane_speed(host.read(at + "/max_link_speed").value_or("")),
@@ -68,7 +69,8 @@ Result<DeviceFacts> read_device(Host& host, const std::string& name) {
   DeviceFacts device{.answers = std::move(*answers), .pcie = {}, .node = -1, .interrupts = {}, .holder = {}};
   const auto& bus = device.answers.bus;
   if (!bus.empty() && bus.find('/') == std::string::npos) read_pci(host, device);
-  if (device.answers.program && device.answers.program->id != 0) device.holder = find_holder(host, device.answers.program->id);
+  if (device.answers.program && device.answers.program->id != 0)
+    device.holder = find_holder(host, device.answers.program->id);
   return device;
 }
 

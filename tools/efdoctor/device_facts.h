@@ -13,8 +13,8 @@
 namespace efio::doctor {
 
 struct PcieLink {
-  double speed = 0, speed_most = 0;       // GT/s a lane
-  unsigned width = 0, width_most = 0;     // lanes
+  double speed = 0, speed_most = 0;    // GT/s a lane
+  unsigned width = 0, width_most = 0;  // lanes
   // Gbit/s of payload and headers that the lanes carry, each way.
   static double gigabits(double speed, unsigned width) noexcept;
 };
@@ -29,9 +29,9 @@ struct QueueInterrupt {
 struct DeviceFacts {
   DeviceAnswers answers;
   std::optional<PcieLink> pcie;
-  int node = -1;                              // NUMA; -1: none, or not known
-  std::vector<QueueInterrupt> interrupts;     // of its queues
-  std::optional<ProgramHolder> holder;        // where an XDP program is attached
+  int node = -1;                           // NUMA; -1: none, or not known
+  std::vector<QueueInterrupt> interrupts;  // of its queues
+  std::optional<ProgramHolder> holder;     // where an XDP program is attached
 };
 
 // Errors: device (there is none of that name).

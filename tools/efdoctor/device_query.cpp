@@ -1,5 +1,6 @@
 // The ioctls concern the network namespace in which their socket was made, /proc/thread-self/net the calling thread's.
-// /sys/class/net is that of whoever mounted /sys, and is not asked. A driver that has no answer refuses with EOPNOTSUPP.
+// /sys/class/net is that of whoever mounted /sys, and is not asked. A driver that has no answer refuses with
+// EOPNOTSUPP.
 #include <bpf/libbpf.h>
 #include <net/if.h>
 
@@ -42,13 +43,13 @@ std::string text_of(const char (&field)[N]) {
 
 // By the bits of ETHTOOL_LINK_MODE_*_BIT, Mbit/s; those that name no speed are 0.
 constexpr std::array<std::uint32_t, 93> speed_of_mode = {
-    10,     10,     100,    100,    1000,   1000,   0,      0,      0,      0,      0,      0,      10000,  0,      2500,
-    2500,   0,      1000,   10000,  10000,  10000,  20000,  20000,  40000,  40000,  40000,  40000,  56000,  56000,  56000,
-    56000,  25000,  25000,  25000,  50000,  50000,  100000, 100000, 100000, 100000, 50000,  1000,   10000,  10000,  10000,
-    10000,  10000,  2500,   5000,   0,      0,      0,      50000,  50000,  50000,  50000,  50000,  100000, 100000, 100000,
-    100000, 100000, 200000, 200000, 200000, 200000, 200000, 100,    1000,   400000, 400000, 400000, 400000, 400000, 0,
-    100000, 100000, 100000, 100000, 100000, 200000, 200000, 200000, 200000, 200000, 400000, 400000, 400000, 400000, 400000,
-    100,    100,    10};
+    10,     10,     100,    100,    1000,   1000,   0,      0,      0,      0,      0,      0,      10000,  0,
+    2500,   2500,   0,      1000,   10000,  10000,  10000,  20000,  20000,  40000,  40000,  40000,  40000,  56000,
+    56000,  56000,  56000,  25000,  25000,  25000,  50000,  50000,  100000, 100000, 100000, 100000, 50000,  1000,
+    10000,  10000,  10000,  10000,  10000,  2500,   5000,   0,      0,      0,      50000,  50000,  50000,  50000,
+    50000,  100000, 100000, 100000, 100000, 100000, 200000, 200000, 200000, 200000, 200000, 100,    1000,   400000,
+    400000, 400000, 400000, 400000, 0,      100000, 100000, 100000, 100000, 100000, 200000, 200000, 200000, 200000,
+    200000, 400000, 400000, 400000, 400000, 400000, 100,    100,    10};
 
 std::optional<LinkMode> ask_link(const Asked& device) {
   // The first answer is how many words the masks have, as a negative number; the second fills three of them in.
@@ -60,10 +61,13 @@ std::optional<LinkMode> ask_link(const Asked& device) {
   if (!answer.send(device.name, device.socket)) return std::nullopt;
   LinkMode link{.speed = answer->speed == static_cast<std::uint32_t>(SPEED_UNKNOWN) ? 0 : answer->speed,
                 .speed_most = 0,
-                .duplex = answer->duplex == DUPLEX_FULL ? "full" : answer->duplex == DUPLEX_HALF ? "half" : "unknown"};
+                .duplex = answer->duplex == DUPLEX_FULL   ? "full"
+                          : answer->duplex == DUPLEX_HALF ? "half"
+                                                          : "unknown"};
   for (std::size_t bit = 0; bit < std::min(words * 32, speed_of_mode.size()); ++bit) {
     std::uint32_t word = 0;
-    std::memcpy(&word, answer.tail() + bit / 32 * sizeof word, sizeof word);  // the mask of what is supported is the first
+    std::memcpy(&word, answer.tail() + bit / 32 * sizeof word,
+                sizeof word);  // the mask of what is supported is the first
     if ((word >> (bit % 32) & 1) != 0) link.speed_most = std::max(link.speed_most, speed_of_mode[bit]);
   }
   return link;
@@ -80,7 +84,8 @@ std::optional<Spread> ask_spread(const Asked& device) {
   Spread spread;
   spread.table.resize(sizes->indir_size);
   std::memcpy(spread.table.data(), answer.tail(), table);
-  for (std::size_t i = 0; i < key; ++i) spread.key += fmt::format("{:02x}", std::to_integer<unsigned>(answer.tail()[table + i]));
+  for (std::size_t i = 0; i < key; ++i)
+    spread.key += fmt::format("{:02x}", std::to_integer<unsigned>(answer.tail()[table + i]));
   return spread;
 }
 
@@ -110,9 +115,9 @@ void ask_sizes(const Asked& device, DeviceAnswers& answers) {
     answers.channels = {channels->rx_count, channels->tx_count, channels->combined_count,
                         channels->max_rx,   channels->max_tx,   channels->max_combined};
   if (EthtoolMessage<ethtool_coalesce> wait(ETHTOOL_GCOALESCE); wait.send(device.name, device.socket))
-    answers.coalescing = {wait->rx_coalesce_usecs,        wait->rx_max_coalesced_frames,
-                          wait->tx_coalesce_usecs,        wait->tx_max_coalesced_frames,
-                          wait->use_adaptive_rx_coalesce != 0, wait->use_adaptive_tx_coalesce != 0};
+    answers.coalescing = {
+        wait->rx_coalesce_usecs,       wait->rx_max_coalesced_frames,       wait->tx_coalesce_usecs,
+        wait->tx_max_coalesced_frames, wait->use_adaptive_rx_coalesce != 0, wait->use_adaptive_tx_coalesce != 0};
   if (EthtoolMessage<ethtool_pauseparam> pause(ETHTOOL_GPAUSEPARAM); pause.send(device.name, device.socket))
     answers.pause = {pause->autoneg != 0, pause->rx_pause != 0, pause->tx_pause != 0};
 }
@@ -140,7 +145,8 @@ Result<DeviceAnswers> ask_device(const std::string& name) {
     answers.up = (flags.ifr_flags & IFF_UP) != 0;
     answers.carrier = (flags.ifr_flags & IFF_RUNNING) != 0;
   }
-  if (ifreq length{}; device.ask(SIOCGIFTXQLEN, length)) answers.tx_queue_length = static_cast<std::uint32_t>(length.ifr_qlen);
+  if (ifreq length{}; device.ask(SIOCGIFTXQLEN, length))
+    answers.tx_queue_length = static_cast<std::uint32_t>(length.ifr_qlen);
   ask_driver(device, answers);
   ask_sizes(device, answers);
   for (const auto& feature : ethtool_feature_list(name)) answers.features[feature.name] = {feature.on, feature.fixed};
@@ -163,7 +169,8 @@ Result<void> set_feature(const std::string& device, const std::string& feature, 
   errno = 0;
   if (ethtool_set_feature(device, feature, on)) return {};
   if (errno == EPERM) return fail(EPERM, "switch {} of {} {}", feature, device, on ? "on" : "off").hint("run as root");
-  return fail(Error::Kind::device, fmt::format("switch {} of {} {}", feature, device, on ? "on" : "off"), "the driver did not");
+  return fail(Error::Kind::device, fmt::format("switch {} of {} {}", feature, device, on ? "on" : "off"),
+              "the driver did not");
 }
 
 Result<void> set_ring(const std::string& name, bool rx, std::uint32_t slots) {

@@ -36,20 +36,20 @@ struct Change {
 std::string_view name_of(Change::Kind kind) noexcept;
 
 struct Finding {
-  std::string id;       // a heading of docs/efdoctor.md
+  std::string id;  // a heading of docs/efdoctor.md
   Severity severity = Severity::note;
-  std::string subject;  // "host", or a device
-  std::string seen;     // on this machine
-  std::string why;      // one line, with the effect to expect
-  std::string todo;     // empty: nothing
+  std::string subject;          // "host", or a device
+  std::string seen;             // on this machine
+  std::string why;              // one line, with the effect to expect
+  std::string todo;             // empty: nothing
   std::vector<Change> changes;  // what --fix does; empty: it does nothing
 };
 using Findings = std::vector<Finding>;
 
 // What the user means to do.
 struct Wishes {
-  std::vector<int> cpus;      // where the program's threads are to run; empty: not said
-  unsigned frame = 1514;      // the longest frame, without FCS
+  std::vector<int> cpus;  // where the program's threads are to run; empty: not said
+  unsigned frame = 1514;  // the longest frame, without FCS
 };
 
 }  // namespace efio::doctor

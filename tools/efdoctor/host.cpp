@@ -44,7 +44,8 @@ Result<void> overwrite_file(const std::string& path, const std::string& text) {
   const Fd file(::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
   if (!file) return fail(errno, "write to {}", path);
   // In one call, which is what /proc and /sys take.
-  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return fail(errno, "write to {}", path);
+  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    return fail(errno, "write to {}", path);
   return {};
 }
 
@@ -55,10 +56,13 @@ Result<void> make_file(const std::string& path, const std::string& text) {
   return {};
 }
 
-std::vector<std::string> names_in(const std::string& path) {
+std::vector<std::string> names_in(const std::string& path, int* error = nullptr) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), ::closedir);
-  if (!directory) return names;
+  if (!directory) {
+    if (error != nullptr) *error = errno;
+    return names;
+  }
   while (const dirent* entry = ::readdir(directory.get()))
     if (const std::string name = entry->d_name; name != "." && name != "..") names.push_back(name);
   std::ranges::sort(names);
@@ -72,9 +76,7 @@ std::optional<std::uint32_t> number(const std::string& text) {
   return value;
 }
 
-Failure no_such(const Change& change) {
-  return fail(Error::Kind::device, change.what(), "there is no such setting");
-}
+Failure no_such(const Change& change) { return fail(Error::Kind::device, change.what(), "there is no such setting"); }
 
 // What a device's setting is, as text.
 Result<std::string> setting_of(const DeviceAnswers& device, const Change& change) {
@@ -85,8 +87,10 @@ Result<std::string> setting_of(const DeviceAnswers& device, const Change& change
     case Change::Kind::ring:
       if (!device.rings) return no_such(change);
       return std::to_string(change.key == "rx" ? device.rings->rx : device.rings->tx);
-    case Change::Kind::tx_queue_length: return std::to_string(device.tx_queue_length);
-    case Change::Kind::file: break;
+    case Change::Kind::tx_queue_length:
+      return std::to_string(device.tx_queue_length);
+    case Change::Kind::file:
+      break;
   }
   return no_such(change);
 }
@@ -101,7 +105,12 @@ class FileHost : public Host {
     if (error == EACCES || error == EPERM) denied_.insert(path);
     return text;
   }
-  std::vector<std::string> list(const std::string& path) override { return names_in(root_ + path); }
+  std::vector<std::string> list(const std::string& path) override {
+    int error = 0;
+    auto names = names_in(root_ + path, &error);
+    if (error == EACCES || error == EPERM) denied_.insert(path);
+    return names;
+  }
 
   Result<std::string> current(const Change& change) override {
     if (change.kind != Change::Kind::file) {
@@ -140,7 +149,7 @@ class ThisHost : public FileHost {
   Result<DeviceAnswers> device(const std::string& name) override { return ask_device(name); }
 
   std::string network_namespace() override {
-    struct stat about {};
+    struct stat about{};
     if (::stat("/proc/thread-self/ns/net", &about) != 0) return {};
     return fmt::format("{}:{}", about.st_dev, about.st_ino);
   }
@@ -163,7 +172,9 @@ class CapturedHost : public FileHost {
   }
 
   void pause(std::chrono::nanoseconds) override {}
-  std::optional<std::string> read_later(const std::string& path) override { return read_file(root_ + "/later" + path).text; }
+  std::optional<std::string> read_later(const std::string& path) override {
+    return read_file(root_ + "/later" + path).text;
+  }
 
   std::vector<std::string> devices() override {
     constexpr std::string_view ending = ".json";
@@ -187,11 +198,19 @@ class CapturedHost : public FileHost {
     if (!answers) return std::unexpected(answers.error());
     if (auto has = setting_of(*answers, change); !has) return std::unexpected(has.error());
     const auto wanted = number(value);
-    if (change.kind == Change::Kind::feature) answers->features[change.key].on = value == "on";
-    else if (!wanted) return no_such(change);
-    else if (change.kind == Change::Kind::ring) (change.key == "rx" ? answers->rings->rx : answers->rings->tx) = *wanted;
-    else answers->tx_queue_length = *wanted;
-    return overwrite_file(path_of(change.target), to_json(*answers).dump(2) + "\n");
+    if (change.kind == Change::Kind::feature)
+      answers->features[change.key].on = value == "on";
+    else if (!wanted)
+      return no_such(change);
+    else if (change.kind == Change::Kind::ring)
+      (change.key == "rx" ? answers->rings->rx : answers->rings->tx) = *wanted;
+    else
+      answers->tx_queue_length = *wanted;
+    // Replaced whole: half of it would be no device at all.
+    const auto path = path_of(change.target), fresh = path + ".new";
+    if (auto made = make_file(fresh, to_json(*answers).dump(2) + "\n"); !made) return made;
+    if (::rename(fresh.c_str(), path.c_str()) != 0) return fail(errno, "write {}", path);
+    return {};
   }
 
  private:
@@ -200,7 +219,8 @@ class CapturedHost : public FileHost {
 
 class FileRecorder : public Recorder {
  public:
-  FileRecorder(std::unique_ptr<Host> host, std::string directory) : host_(std::move(host)), directory_(std::move(directory)) {}
+  FileRecorder(std::unique_ptr<Host> host, std::string directory)
+      : host_(std::move(host)), directory_(std::move(directory)) {}
 
   std::optional<std::string> read(const std::string& path) override { return keep(path, path, host_->read(path)); }
   std::optional<std::string> read_later(const std::string& path) override {
@@ -208,6 +228,7 @@ class FileRecorder : public Recorder {
   }
   std::vector<std::string> list(const std::string& path) override {
     auto names = host_->list(path);
+    if (host_->denied().contains(path)) denied_.insert(path);
     if (path == "/proc") return names;  // of each process something is read; what else stands there nobody asked for
     for (const auto& name : names)
       if (!std::filesystem::exists(directory_ + path + "/" + name)) save(path + "/" + name, "");
@@ -243,7 +264,8 @@ class FileRecorder : public Recorder {
     if (!outcome_) return;
     const std::filesystem::path path = directory_ + place;
     std::error_code error;
-    for (auto folder = path.parent_path(); folder != directory_ && folder.has_relative_path(); folder = folder.parent_path())
+    for (auto folder = path.parent_path(); folder != directory_ && folder.has_relative_path();
+         folder = folder.parent_path())
       if (std::filesystem::is_regular_file(folder, error)) std::filesystem::remove(folder, error);
     std::filesystem::create_directories(path.parent_path(), error);
     if (std::filesystem::is_directory(path, error)) return;  // listed again

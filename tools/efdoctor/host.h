@@ -1,5 +1,5 @@
-// Where facts come from: a machine's files and its answers about devices. Either this machine, or a folder that `efdoctor
-// capture` saved from one:
+// Where facts come from: a machine's files and its answers about devices. Either this machine, or a folder that
+// `efdoctor capture` saved from one:
 //   DIR/proc/…, DIR/sys/…           files, as they were
 //   DIR/later/…                     the same, read again after the sampling time
 //   DIR/efdoctor/unreadable         paths that could not be read for want of a privilege, one a line
@@ -24,7 +24,8 @@ class Host {
  public:
   virtual ~Host() = default;
 
-  // The text of a file ("/proc/cmdline"); nothing where there is none, or where it cannot be read, which denied() tells.
+  // The text of a file ("/proc/cmdline"); nothing where there is none, or where it cannot be read, which denied()
+  // tells.
   virtual std::optional<std::string> read(const std::string& path) = 0;
   // What a directory holds, sorted.
   virtual std::vector<std::string> list(const std::string& path) = 0;
@@ -51,7 +52,8 @@ class Host {
 std::unique_ptr<Host> this_host();
 // Errors: device (no such folder).
 Result<std::unique_ptr<Host>> captured_host(const std::string& directory);
-// Passes all on to `host`, and keeps what it answers under `directory`, which is made. Errors: usage (it is not empty), device.
+// Passes all on to `host`, and keeps what it answers under `directory`, which is made. Errors: usage (it is not empty),
+// device.
 class Recorder;
 Result<std::unique_ptr<Recorder>> record(std::unique_ptr<Host> host, const std::string& directory);
 

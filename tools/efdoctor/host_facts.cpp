@@ -18,7 +18,9 @@ using tools::whole_number;
 const std::string cpu_root = "/sys/devices/system/cpu";
 
 std::string word(Host& host, const std::string& path) { return std::string(trimmed(host.read(path).value_or(""))); }
-std::uint64_t count(Host& host, const std::string& path) { return whole_number(host.read(path).value_or("")).value_or(0); }
+std::uint64_t count(Host& host, const std::string& path) {
+  return whole_number(host.read(path).value_or("")).value_or(0);
+}
 std::vector<int> cpus(Host& host, const std::string& path) { return tools::cpu_list(host.read(path).value_or("")); }
 
 std::optional<std::int64_t> signed_number(Host& host, const std::string& path) {
@@ -34,13 +36,15 @@ void read_topology(Host& host, HostFacts& facts) {
   facts.isolated = cpus(host, cpu_root + "/isolated");
   facts.tickless = cpus(host, cpu_root + "/nohz_full");
   for (const int cpu : facts.online)
-    if (auto siblings = cpus(host, fmt::format("{}/cpu{}/topology/thread_siblings_list", cpu_root, cpu)); !siblings.empty())
+    if (auto siblings = cpus(host, fmt::format("{}/cpu{}/topology/thread_siblings_list", cpu_root, cpu));
+        !siblings.empty())
       facts.siblings[cpu] = std::move(siblings);
   const std::string nodes = "/sys/devices/system/node";
   for (const auto& name : host.list(nodes)) {
     const auto node = name.starts_with("node") ? whole_number(name.substr(4)) : std::nullopt;
     if (!node) continue;
-    for (const int cpu : cpus(host, fmt::format("{}/{}/cpulist", nodes, name))) facts.node_of[cpu] = static_cast<int>(*node);
+    for (const int cpu : cpus(host, fmt::format("{}/{}/cpulist", nodes, name)))
+      facts.node_of[cpu] = static_cast<int>(*node);
   }
 }
 
@@ -84,7 +88,8 @@ void read_privileges(Host& host, HostFacts& facts) {
     const auto& text = found->second;
     if (std::from_chars(text.data(), text.data() + text.size(), bits, 16).ec == std::errc()) facts.capabilities = bits;
   }
-  if (const auto found = status.find("Cpus_allowed_list"); found != status.end()) facts.allowed = tools::cpu_list(found->second);
+  if (const auto found = status.find("Cpus_allowed_list"); found != status.end())
+    facts.allowed = tools::cpu_list(found->second);
   facts.locked_limit = tools::soft_limit(host.read("/proc/self/limits").value_or(""), "Max locked memory");
 }
 
@@ -99,7 +104,8 @@ void read_processor(Host& host, HostFacts& facts) {
     if (facts.hypervisor.empty()) facts.hypervisor = "a hypervisor that does not name itself";
   }
   const auto vulnerabilities = cpu_root + "/vulnerabilities";
-  for (const auto& name : host.list(vulnerabilities)) facts.vulnerabilities[name] = word(host, vulnerabilities + "/" + name);
+  for (const auto& name : host.list(vulnerabilities))
+    facts.vulnerabilities[name] = word(host, vulnerabilities + "/" + name);
   const std::string clock = "/sys/devices/system/clocksource/clocksource0/";
   facts.clock = word(host, clock + "current_clocksource");
   facts.clocks = word(host, clock + "available_clocksource");
@@ -133,12 +139,14 @@ void read_quotas(Host& host, HostFacts& facts) {
       if (group == "/") group.clear();
       const auto at = (unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu") + group;
       const auto text = unified ? host.read(at + "/cpu.max").value_or("")
-                                : host.read(at + "/cpu.cfs_quota_us").value_or("") + " " + host.read(at + "/cpu.cfs_period_us").value_or("");
+                                : host.read(at + "/cpu.cfs_quota_us").value_or("") + " " +
+                                      host.read(at + "/cpu.cfs_period_us").value_or("");
       const auto words = tools::words_of(text);
       if (words.size() == 2) {
         const auto quota = whole_number(words[0]), period = whole_number(words[1]);  // "max" and -1: no limit
         if (quota && period && *period > 0)
-          facts.quotas.push_back({group.empty() ? "/" : group, static_cast<double>(*quota) / static_cast<double>(*period)});
+          facts.quotas.push_back(
+              {group.empty() ? "/" : group, static_cast<double>(*quota) / static_cast<double>(*period)});
       }
       if (group.rfind('/') == std::string::npos) break;
     }

@@ -36,26 +36,26 @@ struct Quota {
 
 struct HostFacts {
   std::vector<int> online, isolated, tickless;
-  std::vector<int> allowed;                     // this process may run there
-  std::map<int, std::vector<int>> siblings;     // of a processor's core, itself included
+  std::vector<int> allowed;                  // this process may run there
+  std::map<int, std::vector<int>> siblings;  // of a processor's core, itself included
   std::map<int, int> node_of;
   std::vector<FrequencyPolicy> policies;
   std::map<int, std::vector<IdleState>> idle;
-  std::vector<std::string> irqbalance;          // pids
+  std::vector<std::string> irqbalance;  // pids
   std::optional<std::int64_t> rt_runtime_us, rt_period_us;
   std::map<int, tools::Softnet> softnet, softnet_later;
-  std::uint64_t backlog = 0, budget = 0;        // 0: not known
+  std::uint64_t backlog = 0, budget = 0;  // 0: not known
   std::string backlog_text;
   std::map<int, tools::CpuTimes> times, sample;  // since the start; during the sampling time
   std::uint64_t huge_pages = 0, huge_page_kib = 0;
-  std::optional<std::uint64_t> locked_limit;    // bytes
+  std::optional<std::uint64_t> locked_limit;  // bytes
   std::optional<std::uint64_t> capabilities;
   std::map<std::string, std::string> vulnerabilities;
-  std::string clock, clocks;                    // the source in use, those to be had
-  std::vector<std::string> cpu_flags;           // of x86
-  std::string hypervisor;                       // empty: none
+  std::string clock, clocks;           // the source in use, those to be had
+  std::vector<std::string> cpu_flags;  // of x86
+  std::string hypervisor;              // empty: none
   std::optional<std::uint64_t> conntrack_count, conntrack_most;
-  std::vector<std::string> bridge_filters;      // of bridge-nf-call-*: those that are on
+  std::vector<std::string> bridge_filters;  // of bridge-nf-call-*: those that are on
   std::optional<std::string> bpf_jit;
   bool netmap = false, pf_ring = false;
   std::vector<Quota> quotas;

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "efio/result.h"
 #include "tools/efdoctor/examine.h"
@@ -13,6 +14,10 @@ struct Options {
   Request request;
   std::string root;     // a captured folder; empty: this machine
   std::string capture;  // where to save one; empty: no
+  enum class Task { look, fix, undo } task = Task::look;
+  bool dry_run = false;           // only say what would be changed
+  std::vector<std::string> only;  // findings; empty: all
+  std::string state = "/run/efio/efdoctor.json";
   bool json = false;
 };
 

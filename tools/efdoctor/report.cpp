@@ -31,9 +31,12 @@ std::string broken(std::string_view text, std::size_t columns, std::size_t inden
 
 std::string_view colour(Severity severity) {
   switch (severity) {
-    case Severity::problem: return "\x1b[1;31m";
-    case Severity::warning: return "\x1b[33m";
-    case Severity::note: break;
+    case Severity::problem:
+      return "\x1b[1;31m";
+    case Severity::warning:
+      return "\x1b[33m";
+    case Severity::note:
+      break;
   }
   return "\x1b[2m";
 }
@@ -49,7 +52,8 @@ std::string text(const Report& report, bool colours, std::size_t columns) {
   for (const auto& finding : report.findings) {
     ++counts[finding.severity];
     const auto name = name_of(finding.severity);
-    out += fmt::format("{}{}{}{}", colours ? colour(finding.severity) : "", name, colours ? "\x1b[0m" : "", std::string(indent - name.size(), ' '));
+    out += fmt::format("{}{}{}{}", colours ? colour(finding.severity) : "", name, colours ? "\x1b[0m" : "",
+                       std::string(indent - name.size(), ' '));
     out += fmt::format("{}{}{}", finding.subject == "host" ? "" : finding.subject + ": ", finding.id, "\n");
     const auto line = [&](std::string_view label, std::string_view content) {
       if (!content.empty())
@@ -62,20 +66,43 @@ std::string text(const Report& report, bool colours, std::size_t columns) {
   }
   if (report.findings.empty()) out += "nothing found\n";
   const auto number = [&](Severity severity) { return counts.contains(severity) ? counts.at(severity) : 0; };
-  out += fmt::format("{} problem(s), {} warning(s), {} note(s)\n", number(Severity::problem), number(Severity::warning), number(Severity::note));
+  out += fmt::format("{} problem(s), {} warning(s), {} note(s)\n", number(Severity::problem), number(Severity::warning),
+                     number(Severity::note));
   if (!report.unseen.empty()) {
     constexpr std::size_t named = 5;
     const auto first = std::min(named, report.unseen.size());
-    out += broken(fmt::format("not seen, for want of a privilege: {}{}",
-                              fmt::join(report.unseen.begin(), report.unseen.begin() + static_cast<std::ptrdiff_t>(first), ", "),
-                              report.unseen.size() > first ? fmt::format(" and {} more", report.unseen.size() - first) : ""),
-                  columns, 0) + "\n";
+    out +=
+        broken(fmt::format(
+                   "not seen, for want of a privilege: {}{}",
+                   fmt::join(report.unseen.begin(), report.unseen.begin() + static_cast<std::ptrdiff_t>(first), ", "),
+                   report.unseen.size() > first ? fmt::format(" and {} more", report.unseen.size() - first) : ""),
+               columns, 0) +
+        "\n";
   }
   return out;
 }
 
 tools::Json json(const Change& change) {
-  return {{"what", change.what()}, {"kind", name_of(change.kind)}, {"old", shown(change.before)}, {"new", shown(change.after)}};
+  return {{"what", change.what()},
+          {"kind", name_of(change.kind)},
+          {"old", shown(change.before)},
+          {"new", shown(change.after)}};
+}
+
+tools::Json json(const Outcome& outcome) {
+  auto object = json(outcome.change);
+  object["outcome"] = name_of(outcome.kind);
+  object["remark"] = outcome.why;
+  return object;
+}
+
+std::string line(const Change& change) {
+  return fmt::format("{}: {} -> {}", change.what(), shown(change.before), shown(change.after));
+}
+
+std::string line(const Outcome& outcome) {
+  return fmt::format("{}: {}{}{}", name_of(outcome.kind), line(outcome.change), outcome.why.empty() ? "" : ": ",
+                     outcome.why);
 }
 
 tools::Json json(const Report& report) {
