@@ -11,6 +11,7 @@
 #include "tests/support/directory.h"
 #include "tests/support/killed_host.h"
 #include "tests/support/netns.h"
+#include "tools/common/port_report.h"
 #include "tools/efdoctor/checks.h"
 #include "tools/efdoctor/fixer.h"
 
@@ -178,6 +179,46 @@ TEST_F(EfdoctorNetns, TellsWhoseAnXdpProgramIs) {
   EXPECT_THAT(unprivileged, HasSubstr("tx-tcp-segmentation"));
   EXPECT_THAT(unprivileged, HasSubstr("not seen, for want of a privilege: /proc/"));
   EXPECT_THAT(unprivileged, HasSubstr("exit 1"));
+}
+
+// Only the first process counts, not what it starts.
+TEST_F(EfdoctorNetns, WatchReportsAThreadMovedOnPurpose) {
+  EFIO_REQUIRE(std::thread::hardware_concurrency() > 1, "one processor");
+  const std::string binds = "import os, time\\nfor cpu in (0, 1, 0): os.sched_setaffinity(0, {cpu}); time.sleep(0.05)";
+  const auto watched = [&](const std::string& before, const std::string& command) {
+    const auto out = pair_->a.shell(before + " " + EFIO_BIN_DIR "/efdoctor --watch va --json -- " + command + "; true");
+    return tools::Json::parse(out)["watch"];
+  };
+  const auto moved = watched("", "/usr/bin/python3 -c \"$(printf '" + binds + "')\"");
+  EXPECT_EQ(moved["exit_code"], 0);
+  EXPECT_GE(moved["moves"], 2) << moved.dump(2);
+  ASSERT_EQ(moved["threads"].size(), 1U);
+  EXPECT_EQ(moved["threads"][0]["cpus"], (tools::Json{0, 1}));
+  EXPECT_THAT(moved["events"].dump(), HasSubstr("moved from processor 1 to 0"));
+
+  const auto still = watched("taskset -c 0", "sleep 0.2");
+  EXPECT_EQ(still["moves"], 0) << still.dump(2);
+  EXPECT_GE(still["watched_s"], 0.19);
+  EXPECT_EQ(watched("", "sh -c 'exit 7'")["exit_code"], 7);
+  EXPECT_EQ(watched("", "sh -c 'kill -9 $$'")["exit_code"], 128 + SIGKILL);
+  EXPECT_THAT(pair_->a.shell(EFIO_BIN_DIR "/efdoctor --watch va -- /no/such/program 2>&1; echo \"exit $?\""),
+              testing::AllOf(HasSubstr("run /no/such/program"), HasSubstr("exit 3")));
+}
+
+// Frames of an EtherType that nobody has asked for: the kernel counts each as dropped by the device.
+TEST_F(EfdoctorNetns, WatchCountsWhatTheDeviceDrops) {
+  const std::string sends =
+      "import socket\\ns = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind((\"vb\", 0))\\n"
+      "for i in range(123): s.send(bytes.fromhex(\"ffffffffffff02000000000188b5\") + bytes(46))";
+  const auto script = folder_.file("send.py");
+  pair_->a.shell("printf '" + sends + "' > " + script);
+  const auto out =
+      pair_->a.shell(EFIO_BIN_DIR "/efdoctor --watch va --json -- sh -c 'nsenter --net=" + pair_->b.path() +
+                     " /usr/bin/python3 " + script + "; sleep 0.05'; true");
+  const auto watch = tools::Json::parse(out)["watch"];
+  EXPECT_EQ(watch["exit_code"], 0);
+  EXPECT_EQ(watch["dropped"]["nic"], 123) << watch.dump(2);
+  EXPECT_THAT(watch["events"].dump(), HasSubstr("by the device"));
 }
 
 }  // namespace

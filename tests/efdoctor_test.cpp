@@ -289,6 +289,27 @@ TEST(Options, RefusalsNameTheWord) {
   }
 }
 
+TEST(Options, WhatStandsBehindTheDashesIsWatched) {
+  const char* const words[] = {"efdoctor", "--watch", "eth0", "--json", "--", "io_gen", "rx", "--json", "--", "x"};
+  const auto options = parse_options(std::size(words), words);
+  ASSERT_TRUE(options && *options) << options.error().message();
+  EXPECT_EQ((*options)->watch, "eth0");
+  EXPECT_TRUE((*options)->json);
+  EXPECT_THAT((*options)->command, ElementsAre("io_gen", "rx", "--json", "--", "x"));
+  const std::vector<std::vector<const char*>> refused = {{"efdoctor", "--watch", "eth0"},
+                                                         {"efdoctor", "--watch", "eth0", "--"},
+                                                         {"efdoctor", "eth0", "--", "true"},
+                                                         {"efdoctor", "--watch", "eth0", "--fix", "--", "true"},
+                                                         {"efdoctor", "--dry-run"},
+                                                         {"efdoctor", "--fix", "--undo"},
+                                                         {"efdoctor", "--only", "no-such-finding"}};
+  for (const auto& line : refused) {
+    const auto answer = parse_options(static_cast<int>(line.size()), line.data());
+    ASSERT_FALSE(answer) << line.back();
+    EXPECT_EQ(answer.error().kind, Error::Kind::usage);
+  }
+}
+
 TEST(Options, CaptureIsACommand) {
   const char* const words[] = {"efdoctor", "capture", "/tmp/x", "eth0", "eth1"};
   const auto options = parse_options(std::size(words), words);

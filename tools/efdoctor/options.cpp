@@ -16,7 +16,8 @@ namespace {
 struct Words {
   std::vector<std::string> devices;
   std::string cpus, frame, sampling, root, folder;
-  std::string state, only;
+  std::string state, only, watch;
+  std::vector<std::string> command;
   bool json = false, fix = false, undo = false, dry_run = false;
 };
 
@@ -24,7 +25,8 @@ void add_options(CLI::App& app, Words& w) {
   app.add_option("DEVICE", w.devices, "Network devices to look at, beside the machine itself");
   app.add_option("--cpu", w.cpus, "The processors that the program is to run on: 2 or 2-5")->type_name("LIST");
   app.add_option("--frame", w.frame, "The longest frame, without FCS [1514]")->type_name("BYTES");
-  app.add_option("--sample", w.sampling, "How long loads and drops are watched [500ms]")->type_name("TIME");
+  app.add_option("--sample", w.sampling, "How long loads and drops are watched [500ms]; with --watch, how often [10ms]")
+      ->type_name("TIME");
   app.add_option("--root", w.root, "Read a folder that `efdoctor capture` made, instead of this machine")
       ->type_name("FILE");
   app.add_option("--only", w.only, "Only these findings")->type_name("ID[,ID...]");
@@ -33,6 +35,10 @@ void add_options(CLI::App& app, Words& w) {
   changing->add_flag("--undo", w.undo, "Put back all that --fix changed");
   changing->add_flag("--dry-run", w.dry_run, "With --fix or --undo: only say what would be changed");
   changing->add_option("--state", w.state, "Where --fix remembers [/run/efio/efdoctor.json]")->type_name("FILE");
+  app.add_option("--watch", w.watch,
+                 "Run the command behind `--`, and say what hit it: moves between processors, "
+                 "frames lost on the way from this device")
+      ->type_name("DEVICE");
   app.add_flag("--json", w.json, "One JSON object on standard output");
 }
 
@@ -48,6 +54,15 @@ Result<Options> make_options(const Words& w) {
     return fail(Error::Kind::usage, "command line", "--dry-run of what?").hint("--fix or --undo");
   if ((w.fix || w.undo) && !w.folder.empty())
     return fail(Error::Kind::usage, "command line", "capture changes nothing").hint("without --fix and --undo");
+  if (!w.watch.empty() && w.command.empty())
+    return fail(Error::Kind::usage, "--watch " + w.watch, "no command to watch")
+        .hint("`efdoctor --watch {} -- COMMAND`", w.watch);
+  if (!w.command.empty() &&
+      (w.watch.empty() || w.fix || w.undo || !w.folder.empty() || !w.devices.empty() || !w.root.empty()))
+    return fail(Error::Kind::usage, "command line", "a command behind `--` is run by --watch alone")
+        .hint("`efdoctor --watch eth0 -- COMMAND`");
+  options.watch = w.watch;
+  options.command = w.command;
   if (w.fix) options.task = Options::Task::fix;
   if (w.undo) options.task = Options::Task::undo;
   options.dry_run = w.dry_run;
@@ -78,6 +93,7 @@ Result<Options> make_options(const Words& w) {
       return fail(Error::Kind::usage, "--sample " + w.sampling, "no time to sample for")
           .hint("such as 500ms, 10s; up to an hour");
     options.request.sampling = *time;
+    options.watch_interval = std::max<std::chrono::nanoseconds>(*time, std::chrono::milliseconds(1));
   }
   return options;
 }
@@ -93,7 +109,8 @@ Result<std::optional<Options>> parse_options(int count, const char* const* argum
       "to mend.",
       "efdoctor"};
   app.footer(
-      "efdoctor\nefdoctor lo --cpu 0\nefdoctor --fix --dry-run\nefdoctor --undo\nefdoctor capture /tmp/this-machine && "
+      "efdoctor\nefdoctor lo --cpu 0\nefdoctor --fix --dry-run\nefdoctor --undo\nefdoctor --watch lo -- sleep "
+      "1\nefdoctor capture /tmp/this-machine && "
       "efdoctor --root /tmp/this-machine");
   tools::add_help(app);
   Words words;
@@ -102,17 +119,27 @@ Result<std::optional<Options>> parse_options(int count, const char* const* argum
       "capture", "Save all that is read into a new folder, for --root: files as they are, what devices answer as JSON");
   capture->add_option("DIR", words.folder, "The folder")->required()->type_name("FILE");
   capture->add_option("DEVICE", words.devices, "Devices to ask");
+  const auto* const end = arguments + count;
+  const auto* const dashes =
+      std::find_if(arguments, end, [](const char* word) { return std::string_view(word) == "--"; });
+  if (dashes != end) {
+    words.command.assign(dashes + 1, end);
+    count = static_cast<int>(dashes - arguments);
+    if (words.command.empty())
+      return fail(Error::Kind::usage, "command line", "no command behind `--`")
+          .hint("`efdoctor --watch eth0 -- COMMAND`");
+  }
   // CLI11 2.1 never comes back from an empty word that no option takes.
   if (std::any_of(arguments, arguments + count, [](const char* word) { return *word == '\0'; }))
     return fail(Error::Kind::usage, "command line", "there is an empty word").hint("is a variable of the shell empty?");
   try {
     app.parse(count, arguments);
-  } catch (const CLI::ParseError& end) {
-    if (end.get_exit_code() == 0) {
-      app.exit(end);
+  } catch (const CLI::ParseError& ending) {
+    if (ending.get_exit_code() == 0) {
+      app.exit(ending);
       return std::nullopt;
     }
-    return fail(Error::Kind::usage, "command line", "{}", end.what()).hint("`efdoctor --help` lists the options");
+    return fail(Error::Kind::usage, "command line", "{}", ending.what()).hint("`efdoctor --help` lists the options");
   }
   auto options = make_options(words);
   if (!options) return std::unexpected(std::move(options.error()));

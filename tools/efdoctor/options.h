@@ -18,6 +18,9 @@ struct Options {
   bool dry_run = false;           // only say what would be changed
   std::vector<std::string> only;  // findings; empty: all
   std::string state = "/run/efio/efdoctor.json";
+  std::string watch;                 // a device, empty: none
+  std::vector<std::string> command;  // to watch; empty: nothing is watched
+  std::chrono::nanoseconds watch_interval = std::chrono::milliseconds(10);
   bool json = false;
 };
 

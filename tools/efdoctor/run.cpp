@@ -12,6 +12,7 @@
 #include "tools/common/exit_code.h"
 #include "tools/efdoctor/fixer.h"
 #include "tools/efdoctor/report.h"
+#include "tools/efdoctor/watch_command.h"
 
 namespace efio::doctor {
 
@@ -139,10 +140,25 @@ Result<int> look_and_fix(Host& host, const Options& options, std::uint64_t start
   return finish(std::move(object), options, healthy ? tools::exit_done : tools::exit_not_met, start);
 }
 
+Result<int> watch(const Options& options, std::uint64_t start) {
+  const auto watched = watch_command(options);
+  if (!watched) return std::unexpected(watched.error());
+  auto object = common_json();
+  object["watch"] = json(*watched);
+  // The command's own output is on standard output.
+  if (!options.json) std::fputs(text(*watched).c_str(), stderr);
+  const bool unhurt = watched->report.moves() == 0 && watched->report.dropped() == 0;
+  return finish(std::move(object), options, unhurt ? tools::exit_done : tools::exit_not_met, start);
+}
+
 }  // namespace
 
 int run(const Options& options) {
   const auto start = Clock::monotonic();
+  if (!options.command.empty()) {
+    const auto code = watch(options, start);
+    return code ? *code : tools::complain(program, code.error());
+  }
   auto host = choose_host(options);
   if (!host) return tools::complain(program, host.error());
   if (!options.capture.empty()) {
