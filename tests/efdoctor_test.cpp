@@ -275,6 +275,8 @@ TEST(DeviceAnswers, JsonKeepsAll) {
   EXPECT_EQ(again->features, answers.features);
   EXPECT_EQ(again->rings->tx_most, 4U);
   EXPECT_FALSE(again->pause);
+  answers.firmware = "1.2\xff";
+  EXPECT_TRUE(from_json(pretty(to_json(answers)), "eth0.json")) << "a driver may name itself by any bytes";
   EXPECT_EQ(from_json("{\"mtu\": \"x\"}", "eth0.json").error().kind, Error::Kind::data);
 }
 

@@ -59,7 +59,7 @@ class CapturedMachine {
           ++number;
         }
         // As `efdoctor capture` writes it, so that a change and its undoing leave the same bytes.
-        if (place.ends_with(".json")) content = to_json(doctor::from_json(content, place).value()).dump(2) + "\n";
+        if (place.ends_with(".json")) content = doctor::pretty(to_json(doctor::from_json(content, place).value()));
         save(place, content);
       } else {
         read_case_line(word, words, number);

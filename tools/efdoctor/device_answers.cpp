@@ -159,6 +159,8 @@ Json to_json(const DeviceAnswers& answers) {
   return json;
 }
 
+std::string pretty(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
+
 Result<DeviceAnswers> from_json(const std::string& text, const std::string& path) {
   try {
     const auto json = Json::parse(text);

@@ -85,6 +85,8 @@ struct DeviceAnswers {
 };
 
 tools::Json to_json(const DeviceAnswers& answers);
+// With a line break at its end; bytes that are no UTF-8 (drivers and programs name themselves) are replaced.
+std::string pretty(const tools::Json& json);
 // Errors: data.
 Result<DeviceAnswers> from_json(const std::string& text, const std::string& path);
 

@@ -208,7 +208,7 @@ class CapturedHost : public FileHost {
       answers->tx_queue_length = *wanted;
     // Replaced whole: half of it would be no device at all.
     const auto path = path_of(change.target), fresh = path + ".new";
-    if (auto made = make_file(fresh, to_json(*answers).dump(2) + "\n"); !made) return made;
+    if (auto made = make_file(fresh, pretty(to_json(*answers))); !made) return made;
     if (::rename(fresh.c_str(), path.c_str()) != 0) return fail(errno, "write {}", path);
     return {};
   }
@@ -238,7 +238,7 @@ class FileRecorder : public Recorder {
   std::vector<std::string> devices() override { return host_->devices(); }
   Result<DeviceAnswers> device(const std::string& name) override {
     auto answers = host_->device(name);
-    if (answers) save("/efdoctor/devices/" + name + ".json", to_json(*answers).dump(2) + "\n");
+    if (answers) save("/efdoctor/devices/" + name + ".json", pretty(to_json(*answers)));
     return answers;
   }
   std::string network_namespace() override { return host_->network_namespace(); }

@@ -83,7 +83,7 @@ class Account {
 // The exit code of a good ending, or why not.
 Result<int> finish(tools::Json object, const Options& options, int code, std::uint64_t start) {
   object["elapsed_s"] = static_cast<double>(Clock::monotonic() - start) / 1e9;
-  if (options.json) print(object.dump(2) + "\n");
+  if (options.json) print(pretty(object));
   if (const auto written = tools::finish_output(); !written) return std::unexpected(written.error());
   return code;
 }
