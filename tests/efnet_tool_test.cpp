@@ -44,7 +44,7 @@ std::string with(std::string from, const std::string& to) {
 TEST(GatewayConfig, TheSmallestFileIsEnough) {
   const auto config = parse_config(smallest, "g.toml");
   ASSERT_TRUE(config) << config.error().message();
-  EXPECT_EQ(config->inside.uri, "xdp:eth1");
+  EXPECT_EQ(config->inside.uri, "xdp:eth1?ring=2048");
   EXPECT_EQ(to_string(config->gateway.inside.address), "10.0.0.1/24");
   EXPECT_EQ(config->gateway.gateway, Ipv4Address(198, 51, 100, 1));
   ASSERT_EQ(config->gateway.nat.pool.ranges.size(), 1U);  // the outside address itself
@@ -152,6 +152,7 @@ TEST(GatewayConfig, MistakesAreToldWithTheirLineAndWhatWouldBeRight) {
   EXPECT_THAT(complaint_with("[[pair]]\noutside = \"198.51.100.2\"\ninside = \"10.0.0.5\"\n"),
               HasSubstr("g.toml:9: outside is 198.51.100.2, which the pool lends"));
   EXPECT_THAT(complaint_with("[run]\ncpu = \"x\"\n"), HasSubstr("g.toml:9: cpu"));
+  EXPECT_THAT(complaint(with("xdp:eth1", "packet:eth1?offload=on")), HasSubstr("g.toml:5: port has not offload=on"));
 }
 
 // Of each indented example that begins with a table [inside].

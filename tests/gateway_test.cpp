@@ -415,6 +415,47 @@ TEST_F(GatewayTest, PortsOfVlans) {
   EXPECT_THAT(from_inside(udp({host, 1000}, {server, 53})), IsEmpty());  // untagged
 }
 
+// A host that leaves checksums and cutting to a device: what is pending stays so, for the new addresses.
+TEST_F(GatewayTest, WhatIsLeftToADeviceGoesThroughAsItIs) {
+  auto options = gateway_options();
+  options.inside.offloads = options.outside.offloads = true;
+  options.outside.mtu = 600;
+  start(std::move(options));
+  introduce();
+  const auto send = [&](std::size_t payload, std::uint16_t segment) {
+    Bytes frame =
+        with_macs(packet(IpProtocol::udp, {host, 1000}, {server, 53}, {.payload = payload, .dont_fragment = true}),
+                  inside_mac, host_mac);
+    const auto pending =
+        efio::checksum_fold(pseudo_header(host, server, IpProtocol::udp, static_cast<std::uint16_t>(8 + payload)));
+    store16(frame.data() + 40, pending);
+    auto batch = inside_.far.tx().claim(1);
+    std::memcpy(batch[0].bytes().data(), frame.data(), frame.size());
+    batch[0].length = static_cast<std::uint32_t>(frame.size());
+    efio::Metadata metadata{.checksum_needed = 1, .checksum_start = 34, .checksum_offset = 6};
+    if (segment != 0) metadata.segment_type = 5, metadata.segment_size = segment, metadata.header_length = 42;
+    write_metadata(batch[0], metadata);
+    batch.commit();
+    inside_.far.tx().flush();
+    run();
+    return received(outside_.far);
+  };
+  for (const auto& [payload, segment] : {std::pair<std::size_t, std::uint16_t>(100, 0), {1600, 500}}) {
+    auto sent = send(payload, segment);
+    ASSERT_THAT(sent, SizeIs(1)) << payload;
+    EXPECT_EQ(ip_of(sent[0]).src(), outside_address);
+    // Who completes it sums what is there.
+    store16(sent[0].data() + 40, efio::checksum(std::span<const std::byte>(sent[0]).subspan(34)));
+    EXPECT_EQ(verify_frame(sent[0]), ChecksumState::right);
+  }
+  EXPECT_THAT(send(1600, 0), IsEmpty());
+  EXPECT_THAT(send(1600, 1400), IsEmpty());
+  const auto told = received(inside_.far);
+  ASSERT_THAT(told, SizeIs(2));
+  EXPECT_EQ(icmp_of(told[0])->code(), 4);
+  EXPECT_EQ(dropped(NatSide::inside, GatewayDrop::too_big), 2U);
+}
+
 TEST_F(GatewayTest, AFullQueueDropsUnderAName) {
   start();
   introduce();
@@ -467,7 +508,8 @@ TEST(GatewayOptions, MistakesAreNamed) {
   };
   EXPECT_EQ(why([](auto&) {}), "");
   using testing::HasSubstr;
-  EXPECT_THAT(why([](auto& o) { o.gateway = Ipv4Address(10, 9, 9, 9); }), HasSubstr("no other host on the outside subnet"));
+  EXPECT_THAT(why([](auto& o) { o.gateway = Ipv4Address(10, 9, 9, 9); }),
+              HasSubstr("no other host on the outside subnet"));
   EXPECT_THAT(why([](auto& o) { o.inside.address = *Ipv4Prefix::parse("198.51.100.129/25"); }), HasSubstr("overlap"));
   EXPECT_THAT(why([](auto& o) { o.routes = {{*Ipv4Prefix::parse("10.9.0.0/16"), {10, 1, 0, 1}}}; }),
               HasSubstr("no other host on a subnet of ours"));

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "efio/fail.h"
+#include "efnet/gateway/offload.h"
 #include "efnet/plugins/icmp_echo.h"
 #include "efnet/plugins/vlan.h"
 #include "efnet/wire/checksum.h"
@@ -21,6 +22,7 @@ using efio::Slot;
 namespace {
 
 constexpr std::uint8_t port_unreachable = 3;  // of "destination unreachable"
+constexpr std::uint8_t fragmentation_needed = 4;
 constexpr std::size_t most_announced = 256;   // addresses of the pool that are announced one by one
 constexpr std::size_t room_for_requests = 7;  // slots beside that of a frame, for what ARP may have to ask
 constexpr std::size_t most_ended = 4096;      // sessions a call of tick()
@@ -93,8 +95,10 @@ efio::Result<std::unique_ptr<Gateway>> Gateway::create(GatewayOptions options) {
   Nat44Options& nat_options = options.nat;
   nat_options.inside_address = options.inside.address.address;
   nat_options.outside_address = options.outside.address.address;
-  nat_options.inside_mtu = options.inside.mtu;
-  nat_options.outside_mtu = options.outside.mtu;
+  // Segments are longer than the MTU until they are cut: then we look at lengths, not the NAT.
+  const bool offloads = options.inside.offloads || options.outside.offloads;
+  nat_options.inside_mtu = offloads ? std::uint16_t{0} : options.inside.mtu;
+  nat_options.outside_mtu = offloads ? std::uint16_t{0} : options.outside.mtu;
   nat_options.clear_macs = true;
   const bool whole = nat_options.inside.empty();
   if (whole) nat_options.inside.push_back({options.inside.address.first(), options.inside.address.length});
@@ -116,6 +120,7 @@ efio::Result<std::unique_ptr<Gateway>> Gateway::create(GatewayOptions options) {
 
 Gateway::Gateway(GatewayOptions options, std::unique_ptr<Nat44> nat, NatErrors errors, Routes4 routes)
     : options_(std::move(options)), nat_(std::move(nat)), errors_(std::move(errors)), routes_(std::move(routes)) {
+  offloads_ = options_.inside.offloads || options_.outside.offloads;
   for (const NatSide which : {NatSide::inside, NatSide::outside}) {
     side(which).address = options_.port(which).address;
     side(which).tagged = options_.port(which).vlan != 0;
@@ -332,7 +337,7 @@ void Gateway::turn_back(NatSide from, RxPackets& packets, efio::RxBatch& batch, 
   ip.set_checksum(update16(ip.checksum(), before, static_cast<std::uint16_t>(before - 0x100)));
   std::memset(frame.data(), 0, 2 * MacAddress::size);
   ++counters_.sides[static_cast<std::size_t>(from)].turned;
-  send_copy(from, frame, now);
+  send_copy(from, frame, now, &packets[i]);
   packets.consume(i);
 }
 
@@ -345,7 +350,24 @@ void Gateway::give_up(NatSide from, RxPackets& packets, efio::RxBatch& batch, st
 
 // ---- What goes through ----
 
+void Gateway::refuse_too_big(NatSide from, RxPackets& packets, efio::RxBatch& batch, Time now) noexcept {
+  const std::uint16_t mtu = options_.port(other(from)).mtu;
+  if (mtu == 0) return;
+  for (const std::size_t i : packets) {
+    if (packet_length(packets[i], packets.bytes(i)) <= mtu) [[likely]]
+      continue;
+    NatPacket packet;
+    FlowKey4 key;
+    classify(packets.bytes(i), packet, key);
+    if (packet.refused == NatVerdict::translated && packet.ip().dont_fragment())
+      errors_.send(from, packet, IcmpType::destination_unreachable, fragmentation_needed, mtu, now, router_counters_);
+    give_up(from, packets, batch, i, GatewayDrop::too_big);
+  }
+}
+
 void Gateway::translate(NatSide from, RxPackets& packets, efio::RxBatch& batch, Time now) noexcept {
+  if (offloads_) [[unlikely]]
+    refuse_too_big(from, packets, batch, now);
   std::array<std::span<std::byte>, PacketBatch::capacity> frames;
   std::array<std::uint8_t, PacketBatch::capacity> indices;
   std::array<NatVerdict, PacketBatch::capacity> verdicts;
@@ -359,13 +381,17 @@ void Gateway::translate(NatSide from, RxPackets& packets, efio::RxBatch& batch, 
     nat_->outward(all, now, verdicts);
   else
     nat_->inward(all, now, verdicts);
+  if (offloads_) [[unlikely]]
+    for (std::size_t k = 0; k < count; ++k)
+      if (packets[indices[k]].has(Slot::metadata) && !is_drop(verdicts[k]))
+        renew_pending_checksum(packets[indices[k]], frames[k]);
   for (std::size_t k = 0; k < count; ++k) {
     if (passes(verdicts[k])) [[likely]]
       continue;
     if (is_drop(verdicts[k]))
       batch.drop(indices[k], drop_reason(verdicts[k]));
     else if (verdicts[k] == NatVerdict::hairpinned)
-      send_copy(from, frames[k], now);
+      send_copy(from, frames[k], now, &packets[indices[k]]);
     packets.consume(indices[k]);  // what is kept has been copied
   }
 }
@@ -388,8 +414,9 @@ void Gateway::leave(NatSide to, RxPackets& packets, Time now) noexcept {
   }
 }
 
-// A frame of ours, or one that goes back to where it came from: both MAC addresses are the ARP plugin's to fill in.
-void Gateway::send_copy(NatSide to, std::span<const std::byte> frame, Time now) noexcept {
+// A frame of ours, or one that goes back to where it came from in `slot`: both MAC addresses are the ARP plugin's to
+// fill in.
+void Gateway::send_copy(NatSide to, std::span<const std::byte> frame, Time now, const Slot* slot) noexcept {
   Side& it = side(to);
   if (it.tx == nullptr) return;
   auto claimed = it.tx->claim(1 + room_for_requests);
@@ -406,6 +433,7 @@ void Gateway::send_copy(NatSide to, std::span<const std::byte> frame, Time now) 
   }
   std::memcpy(claimed[0].bytes().data(), frame.data(), frame.size());
   claimed[0].length = static_cast<std::uint32_t>(frame.size());
+  if (slot != nullptr && slot->has(Slot::metadata)) write_metadata(claimed[0], read_metadata(*slot));
   TxPackets out(claimed, 1);
   it.pipeline->outgate(out, now);
   out.commit();

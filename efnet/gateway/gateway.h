@@ -99,9 +99,10 @@ class EFIO_EXPORT Gateway {
 
   Towards towards(NatSide from, const Side& near, std::span<const std::byte> frame) const noexcept;
   void answer(NatSide from, RxPackets& packets, efio::RxBatch& batch, std::uint64_t ours, Time now) noexcept;
+  void refuse_too_big(NatSide from, RxPackets& packets, efio::RxBatch& batch, Time now) noexcept;
   void turn_back(NatSide from, RxPackets& packets, efio::RxBatch& batch, std::size_t i, Time now) noexcept;
   void give_up(NatSide from, RxPackets& packets, efio::RxBatch& batch, std::size_t i, GatewayDrop drop) noexcept;
-  void send_copy(NatSide to, std::span<const std::byte> frame, Time now) noexcept;
+  void send_copy(NatSide to, std::span<const std::byte> frame, Time now, const efio::Slot* slot = nullptr) noexcept;
   bool leads_inside(Ipv4Address dst) const noexcept;
 
   GatewayOptions options_;
@@ -112,6 +113,7 @@ class EFIO_EXPORT Gateway {
   GatewayCounters counters_;
   NatCounters router_counters_;
   Time nat_due_{}, sides_due_{};
+  bool offloads_ = false;
 };
 
 }  // namespace efnet

@@ -17,6 +17,7 @@ struct GatewayPort {
   Ipv4Prefix address;      // ours, and the subnet that it is on
   std::uint16_t vlan = 0;  // our packets have this tag; 0: none
   std::uint16_t mtu = 0;   // of IP packets; 0: not looked at
+  bool offloads = false;   // frames may come with work left to a device (efio::Metadata), and leave with it
 };
 
 // By way of a router on the subnet of one of the ports.

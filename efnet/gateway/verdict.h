@@ -18,6 +18,7 @@ namespace efnet {
   X(vlan, filtered, "tagged, and the port has no such VLAN")                          \
   X(own_address, filtered, "to an address of the gateway, where nobody listens")      \
   X(split, oversize, "longer than one slot")                                          \
+  X(too_big, oversize, "longer than the next link takes")                             \
   X(turned_malformed, malformed, "to be routed back, and its headers do not parse")   \
   X(turned_ttl, no_route, "to be routed back, and its time to live has run out")
 

@@ -48,14 +48,21 @@ std::vector<T> list(TomlTable& table, std::string_view key, std::string_view exa
 
 void read_port(TomlTable table, PortConfig& port, efnet::GatewayPort& gateway) {
   port.uri = table.need_text("port", "\"packet:eth0\"");
-  if (!port.uri.empty())
-    if (const auto uri = Uri::parse(port.uri); !uri) table.refuse("port", uri.error().why, "such as \"packet:eth0\"");
+  if (auto uri = Uri::parse(port.uri); !uri && !port.uri.empty()) {
+    table.refuse("port", uri.error().why, "such as \"packet:eth0\"");
+  } else if (uri) {
+    // A TCP sender's burst of some hundred packets is no reason to lose any (512 slots halve what a connection gets).
+    if (uri->scheme() == "xdp" && !uri->has("ring")) port.uri += uri->options().empty() ? "?ring=2048" : "&ring=2048";
+    gateway.offloads = (uri->scheme() == "packet" || uri->scheme() == "tap") && uri->text_option("offload") == "on";
+  }
   gateway.address = need<Ipv4Prefix>(table, "address", "10.0.0.1/24");
   port.mac = wish<efnet::MacAddress>(table, "mac", "02:00:00:00:00:01");
   if (port.mac && (port.mac->is_group() || port.mac->is_zero()))
     table.refuse("mac", "is no station's address", "such as \"02:00:00:00:00:01\"");
   port.mtu = static_cast<std::uint16_t>(table.integer("mtu", 0, 68, 65'535));
   gateway.vlan = static_cast<std::uint16_t>(table.integer("vlan", 0, 1, 4094));
+  if (gateway.vlan != 0 && gateway.offloads)
+    table.refuse("vlan", "is not to be had with offload=on", "one of the two; or a port of the VLAN's own device");
 }
 
 // "198.51.100.16-198.51.100.31:1024-65535"; the ports may be left out.
@@ -210,6 +217,9 @@ Result<Config> read(const TomlFile& file) {
     else
       run.refuse("cpu", cpus.error().why, "such as \"1\"");
   }
+  if (options.inside.offloads != options.outside.offloads)
+    (options.inside.offloads ? outside : inside)
+        .refuse("port", "has not offload=on, which the other port has", "both, or neither");
   if (inside.has("address") && outside.has("address"))
     if (const auto fault = options.find_fault()) place_fault(*fault, inside, outside, nat, routes);
   if (auto ok = file.finish(); !ok) return std::unexpected(std::move(ok.error()));

@@ -12,7 +12,7 @@
 namespace efio::gate {
 
 struct PortConfig {
-  std::string uri;
+  std::string uri;                       // with what suits a gateway where it says nothing else
   std::optional<efnet::MacAddress> mac;  // the device's where none is given
   std::uint16_t mtu = 0;                 // 0: the device's
 };
