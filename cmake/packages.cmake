@@ -36,6 +36,6 @@ install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libefio-dev RENAM
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/efio-tools RENAME copyright COMPONENT tools)
 
 # Neither started nor enabled: it does nothing before its file is written.
-install(FILES ${PROJECT_SOURCE_DIR}/packaging/efio-broker.service DESTINATION lib/systemd/system COMPONENT tools)
+install(FILES ${PROJECT_SOURCE_DIR}/packaging/efio-broker.service ${PROJECT_SOURCE_DIR}/packaging/efnet.service DESTINATION lib/systemd/system COMPONENT tools)
 
 include(CPack)

@@ -115,10 +115,10 @@ class GatewayTest : public testing::Test {
       out += tx.offered;
     }
     const auto counters = gateway_->counters();
-    const auto nat = gateway_->nat().counters();
+    const auto nat = gateway_->nat_counters();
     for (const NatSide side : {NatSide::inside, NatSide::outside}) {
       in += counters.of(side).made;
-      out += nat.of(side, NatVerdict::kept);
+      out += nat.of(side, NatVerdict::kept) + nat.of(side, NatVerdict::fragmented);
       std::uint64_t of_side = counters.of(side).turned;
       for (const std::uint64_t n : counters.of(side).dropped) of_side += n;
       for (const std::uint64_t n : nat.verdicts[static_cast<std::size_t>(side)]) of_side += n;
@@ -468,6 +468,32 @@ TEST_F(GatewayTest, AFullQueueDropsUnderAName) {
   EXPECT_EQ(outside_.near.stats().tx.dropped[static_cast<std::size_t>(efio::DropReason::not_forwarded)], 10U);
   EXPECT_EQ(gateway_->counters().of(NatSide::outside).no_room, 10U);
   EXPECT_THAT(received(outside_.far), SizeIs(ring));
+}
+
+TEST_F(GatewayTest, AnotherTakesOver) {
+  start();
+  introduce();
+  const auto sent = from_inside(udp({host, 1000}, {server, 53}));
+  ASSERT_THAT(sent, SizeIs(1));
+  auto options = gateway_options();
+  options.routes = {{*Ipv4Prefix::parse("192.0.2.0/24"), Ipv4Address(198, 51, 100, 77)}};
+  auto next = Gateway::create(std::move(options)).value();
+  const auto restored = next->take_over(*gateway_, now_, 1'000'000s);
+  ASSERT_TRUE(restored);
+  EXPECT_EQ(restored->restored, 1U);
+  ASSERT_TRUE(next->attach(NatSide::inside, inside_.near.tx(), inside_mac));
+  ASSERT_TRUE(next->attach(NatSide::outside, outside_.near.tx(), outside_mac));
+  gateway_ = std::move(next);
+  run();
+  received(inside_.far), received(outside_.far);
+  // Answers find the session, and the host is known still.
+  const auto back = from_outside(udp({server, 53}, from_of(sent[0])));
+  ASSERT_THAT(back, SizeIs(1));
+  EXPECT_EQ(to_of(back[0]), (End{host, 1000}));
+  const auto again = from_inside(udp({host, 1000}, {server, 53}));
+  ASSERT_THAT(again, SizeIs(1));
+  EXPECT_EQ(from_of(again[0]), from_of(sent[0]));
+  EXPECT_EQ(gateway_->nat_counters().of(NatSide::inside, NatVerdict::translated), 2U);
 }
 
 TEST_F(GatewayTest, AnythingAtAllAddsUp) {

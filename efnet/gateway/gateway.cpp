@@ -78,6 +78,16 @@ void add_up(PluginStats& sum, const PluginStats& more) {
   sum.discarded += more.discarded;
 }
 
+void add_up(NatCounters& sum, const NatCounters& more) noexcept {
+  for (std::size_t side = 0; side < sum.verdicts.size(); ++side)
+    for (std::size_t i = 0; i < nat_verdicts; ++i) sum.verdicts[side][i] += more.verdicts[side][i];
+  for (const auto count : {&NatCounters::mappings_made, &NatCounters::mappings_ended, &NatCounters::sessions_made,
+                           &NatCounters::sessions_ended, &NatCounters::errors_sent, &NatCounters::errors_suppressed,
+                           &NatCounters::outbox_full, &NatCounters::fragments_released,
+                           &NatCounters::fragments_given_up, &NatCounters::syns_answered, &NatCounters::syns_forgotten})
+    sum.*count += more.*count;
+}
+
 std::vector<PluginStats> add_up(std::vector<PluginStats> sum, const std::vector<PluginStats>& more) {
   if (sum.empty()) return more;
   for (std::size_t i = 0; i < more.size(); ++i) add_up(sum[i], more[i]);
@@ -158,6 +168,10 @@ efio::Result<void> Gateway::attach(NatSide which, efio::TxQueue& tx, MacAddress 
   it.pipeline.emplace(&tx, PipelineOptions{.port = static_cast<std::uint32_t>(which)});
   if (port.vlan != 0) it.pipeline->add(std::make_shared<VlanPlugin>(VlanTag::make(port.vlan)));
   it.arp = std::move(*arp);
+  for (const auto& [key, neighbour] : it.known)  // unconfirmed: they are asked again when they are used
+    if (port.address.contains(key.address))
+      it.arp->table().neighbours().learn(key, neighbour, Learn::create, it.known_at);
+  it.known.clear();
   it.pipeline->add(it.arp);
   it.pipeline->add(std::make_shared<IcmpEchoPlugin>(std::move(pinged), std::vector<Ipv6Address>()));
   it.tx = &tx;
@@ -166,6 +180,39 @@ efio::Result<void> Gateway::attach(NatSide which, efio::TxQueue& tx, MacAddress 
   it.mac = first_mac(bytes);
   sides_due_ = {};
   return {};
+}
+
+NatCounters Gateway::nat_counters() const noexcept {
+  NatCounters sum = nat_before_;
+  add_up(sum, nat_->counters());
+  return sum;
+}
+
+efio::Result<NatRestored> Gateway::take_over(Gateway& old, Time now, std::chrono::nanoseconds unix_time) {
+  std::vector<std::byte> bytes;
+  old.nat_->snapshot(now, unix_time,
+                     [&](std::span<const std::byte> part) { bytes.insert(bytes.end(), part.begin(), part.end()); });
+  old.nat_->flush(std::nullopt, now);  // there, mappings end; here they are made: a log sees both
+  auto restored = nat_->restore(bytes, now, unix_time);
+  if (!restored) return restored;
+  old.send_own(now);
+  for (const NatSide which : {NatSide::inside, NatSide::outside}) {
+    Side& to = side(which);
+    Side& from = old.side(which);
+    to.known_at = now;
+    if (from.arp) {
+      const auto& neighbours = from.arp->table().neighbours();
+      for (std::size_t i = 0; i < neighbours.capacity(); ++i)
+        if (const auto entry = neighbours.entry(i, now); entry && entry->neighbour.usable())
+          to.known.emplace_back(entry->key, entry->neighbour.mac);
+    }
+    old.detach(which);
+    to.before = std::move(from.before);
+  }
+  counters_ = old.counters_;
+  router_counters_ = old.router_counters_;
+  nat_before_ = old.nat_counters();
+  return restored;
 }
 
 void Gateway::detach(NatSide which) noexcept {

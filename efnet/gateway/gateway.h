@@ -48,6 +48,11 @@ class EFIO_EXPORT Gateway {
   // It has gone: what would leave by it is dropped as device_gone.
   void detach(NatSide side) noexcept;
 
+  // The sessions of another gateway, its counters, and the neighbours that it knows on the ports that will be attached:
+  // what goes on when this one takes its place, as far as the options of now would make it so. The other's ports are
+  // detached. Errors: memory.
+  efio::Result<NatRestored> take_over(Gateway& old, Time now, std::chrono::nanoseconds unix_time);
+
   // Up to 64 slots that have come in on a side; all are finished, and what leaves is flushed.
   void pass(NatSide from, efio::RxBatch& batch, Time now) noexcept;
 
@@ -58,6 +63,8 @@ class EFIO_EXPORT Gateway {
   // The owner's thread.
   const GatewayOptions& options() const noexcept { return options_; }
   GatewayCounters counters() const noexcept { return counters_; }
+  // The NAT's, with those of the gateways that this one has taken over.
+  NatCounters nat_counters() const noexcept;
   Nat44& nat() noexcept { return *nat_; }
   const Nat44& nat() const noexcept { return *nat_; }
   // ARP of a side; null while it is detached.
@@ -82,7 +89,9 @@ class EFIO_EXPORT Gateway {
     std::optional<Pipeline> pipeline;
     efio::TxQueue* tx = nullptr;
     bool tagged = false;
-    std::vector<PluginStats> before;  // of earlier attachments
+    std::vector<PluginStats> before;                          // of earlier attachments
+    std::vector<std::pair<ArpTable::Key, MacAddress>> known;  // neighbours to begin with
+    Time known_at{};
   };
   enum class Towards : std::uint8_t { through, us, back, vlan, broadcast };
 
@@ -111,7 +120,7 @@ class EFIO_EXPORT Gateway {
   Routes4 routes_;    // numbers of options_.routes; no more than those
   std::array<Side, 2> sides_;
   GatewayCounters counters_;
-  NatCounters router_counters_;
+  NatCounters router_counters_, nat_before_;
   Time nat_due_{}, sides_due_{};
   bool offloads_ = false;
 };

@@ -86,8 +86,11 @@ class Gateway:
     @contextlib.contextmanager
     def running(self, *words):
         self.process = self.middle.start(EFNET, "run", self.file, "--json", "--say-ready", "--control", self.control, *words)
-        line = self.process.stderr.readline()
-        assert "ready" in line, line + self.process.communicate(timeout=5)[1]
+        said = ""
+        while "ready" not in said:
+            line = self.process.stderr.readline()
+            assert line, said
+            said += line
         try:
             yield self
         except BaseException:
@@ -112,6 +115,7 @@ def conserve(result):
         total += rx["packets"] - tx["offered"]
     for side in ("inside", "outside"):
         total += result["gateway"][side]["made"] - result["nat"][side].get("kept", 0)
+        total -= result["nat"][side].get("fragmented", 0)
         for plugin in result["arp_and_ping"][side].values():
             total += plugin["released"] + plugin["discarded"] - plugin["taken"]
     assert total == 0, (total, result)

@@ -4,11 +4,12 @@ connections at a time, a file of 1 GB, and more sessions than there are ports.""
 import hashlib
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
 
-from _gateway import EFNET, HOST, OUTSIDE, SERVER, address_outside, connect, gateway, hosts, ip, iperf, reaches
+from _gateway import EFNET, Gateway, HOST, OUTSIDE, SERVER, address_outside, connect, gateway, hosts, ip, iperf, reaches
 from namespaces import wait_until
 from skip import require_program, require_root
 
@@ -153,7 +154,7 @@ for scheme, options in (("packet", ""), ("xdp", ""), ("packet", "?offload=on")):
             owner = gate.ask("explain", outside_end)
             assert [row["inside"] for row in owner if row["protocol"] == "udp"] == [asked[0]["inside"]], owner
             share = busy_share(gate.process, 10 if LONG else 0.5)
-            assert share <= (0.01 if LONG else 0.02), share  # 0.02: one tick of the clock
+            assert share <= (0.01 if LONG else 0.05), share  # ticks of the clock are 10 ms
         assert gate.result["code"] == 0, gate.result
         print(f"{scheme}{options}: TCP {rates[0] / 1e9:.2f} Gbit/s out, {rates[1] / 1e9:.2f} in; idle {100 * share:.1f} % of a core")
 
@@ -193,6 +194,53 @@ with hosts() as (middle, inside, outside):
         assert gate.process.poll() is None
     assert [port["openings"] for port in gate.result["ports"]] == [1, 2], gate.result
     assert gate.result["code"] == 0, gate.result
+
+# An idle connection lives through a reload, by the command and by SIGHUP, and through a restart with --state.
+IDLE = """
+import socket
+s = socket.create_connection(('203.0.113.5', 7), timeout=5)
+for word in ('connected', 'reloaded', 'restarted'):
+    s.sendall(b'x')
+    assert s.recv(1) == b'x'
+    print(word, flush=True)
+    input()
+"""
+ECHO = """
+import socket
+s = socket.create_server(('203.0.113.5', 7))
+print('listens', flush=True)
+c, _ = s.accept()
+while data := c.recv(100): c.sendall(data)
+"""
+with hosts() as (middle, inside, outside), tempfile.TemporaryDirectory(prefix="efio_gateway_") as folder:
+    gate = Gateway(middle, folder)
+    state = os.path.join(folder, "state")
+    gate.write("packet")
+    started(outside, ECHO)
+    with gate.running("--state", state):
+        wait_until(lambda: reaches(inside, SERVER), "no answer")
+        idle = inside.start("python3", "-c", IDLE, stdin=subprocess.PIPE)
+        assert idle.stdout.readline() == "connected\n", idle.communicate(timeout=5)
+        gate.write("packet", more='[[route]]\nto = "192.0.2.0/24"\nby = "198.51.100.1"\n')
+        reloaded = gate.ask("reload")
+        assert reloaded[0]["sessions"] >= 1 and reloaded[0]["refused"] == 0, reloaded
+        assert {row["to"] for row in gate.ask("show", "routes")} >= {"192.0.2.0/24"}
+        gate.write("packet", more="[nat]\nsessions = 0\n")
+        assert "gateway.toml:11: sessions" in gate.ask("reload")
+        gate.write("packet", more="[nat]\nsessions = 1000\n")
+        gate.process.send_signal(signal.SIGHUP)
+        assert "is read again" in gate.process.stderr.readline()
+        idle.stdin.write("\n"), idle.stdin.flush()
+        assert idle.stdout.readline() == "reloaded\n", idle.communicate(timeout=5)
+    with gate.running("--state", state):
+        idle.stdin.write("\n"), idle.stdin.flush()
+        assert idle.stdout.readline() == "restarted\n", idle.communicate(timeout=5)
+    with open(state, "r+b") as file:  # damaged
+        file.seek(40)
+        file.write(b"nonsense")
+    with gate.running("--state", state):
+        assert gate.ask("show", "sessions") == []
+    assert gate.result["code"] == 0
 
 # More sessions than there are ports: those that there are go on, and the host is told why it gets no more.
 if LONG:

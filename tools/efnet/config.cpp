@@ -210,6 +210,8 @@ Result<Config> read(const TomlFile& file) {
   options.neighbours.waiting_each = neighbours.count("waiting_each", 3, 1, 64);
   auto run = root.table("run");
   config.control = run.text("control", config.control);
+  config.state = run.text("state");
+  config.state_every = run.duration("state_every", 60s, 0s, 24h);
   config.spin = run.flag("spin", false);
   if (run.has("cpu")) {
     if (auto cpus = tools::parse_cpus(run.text("cpu")); cpus)

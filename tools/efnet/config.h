@@ -1,6 +1,7 @@
 // The gateway's file; docs/gateway.md has every key.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +22,8 @@ struct Config {
   PortConfig inside, outside;
   efnet::GatewayOptions gateway;               // MTUs are filled in when the ports are open
   std::string control = "/run/efnet/control";  // empty: none
+  std::string state;                           // sessions are kept here over a restart; empty: they are not
+  std::chrono::nanoseconds state_every{};      // written so often besides; 0: at the end only
   std::vector<int> cpus;                       // where the worker runs; empty: anywhere
   bool spin = false;
 

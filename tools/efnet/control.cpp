@@ -177,12 +177,18 @@ void flush_sessions(Task& task) {
   task.add({{{"ended", ended}}});
 }
 
+void reload(Task& task) {
+  const auto restored = task.run.reload();
+  if (!restored) throw Refusal{restored.error().attempted + ": " + restored.error().why, restored.error().hint};
+  task.add({{{"sessions", restored->restored}, {"timed_out", restored->expired}, {"refused", restored->refused}}});
+}
+
 struct Command {
   std::string_view name;
   void (*perform)(Task&);
 };
-constexpr Command commands[] = {
-    {"show", show}, {"explain", explain}, {"arp_flush", arp_flush}, {"drain", drain}, {"flush", flush_sessions}};
+constexpr Command commands[] = {{"show", show},   {"explain", explain},      {"arp_flush", arp_flush},
+                                {"drain", drain}, {"flush", flush_sessions}, {"reload", reload}};
 
 }  // namespace
 
@@ -200,7 +206,7 @@ void answer(Run& run, const std::string& text, const Answer& send) {
       send({{"done", true}, {"rows", task.rows}});
       return;
     }
-    refuse({fmt::format("there is no command \"{}\"", name), "show, explain, arp_flush, drain or flush"});
+    refuse({fmt::format("there is no command \"{}\"", name), "show, explain, arp_flush, drain, flush or reload"});
   } catch (const Refusal& refusal) {
     refuse(refusal);
   }

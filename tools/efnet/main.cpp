@@ -16,7 +16,7 @@ namespace efio::gate {
 namespace {
 
 struct Words {
-  std::string file, control, cpus, duration, what, address, on = "on", inside, outside, remote, protocol;
+  std::string file, control, state, cpus, duration, what, address, on = "on", inside, outside, remote, protocol;
   std::optional<std::uint16_t> port;
   std::optional<std::uint64_t> limit;
   bool json = false, spin = false, say_ready = false;
@@ -31,11 +31,13 @@ Error wrong(std::string_view word, std::string_view why, std::string_view hint) 
 int run_gateway(const Words& words) {
   RunOptions options{.file = words.file,
                      .control = {},
+                     .state = {},
                      .cpus = {},
                      .spin = words.spin,
                      .json = words.json,
                      .say_ready = words.say_ready};
   if (!words.control.empty()) options.control = words.control;
+  if (!words.state.empty()) options.state = words.state;
   if (!words.cpus.empty()) {
     auto cpus = tools::parse_cpus(words.cpus);
     if (!cpus) return tools::complain("efnet", cpus.error());
@@ -96,6 +98,8 @@ int flush(const Words& words) {
   return send(words, request);
 }
 
+int reload(const Words& words) { return send(words, {{"command", "reload"}}); }
+
 }  // namespace
 
 }  // namespace efio::gate
@@ -130,6 +134,8 @@ int main(int count, char** arguments) {
   run->add_option("--cpu", words.cpus, "The processor that packets are handled on [anyone]")->type_name("N");
   run->add_flag("--spin", words.spin, "Never sleep");
   run->add_option("--control", words.control, "Its socket, instead of the file's")->type_name("FILE");
+  run->add_option("--state", words.state, "Sessions are kept here over a restart, instead of the file's")
+      ->type_name("FILE");
   run->add_option("--duration", words.duration, "End after this time")->type_name("TIME");
   run->add_flag("--json", words.json, "One object at the end");
   run->add_flag("--say-ready", words.say_ready, "Say when packets pass, on standard error");
@@ -163,6 +169,8 @@ int main(int count, char** arguments) {
       ->check(CLI::IsMember({"on", "off"}));
   asking(app, "flush", "End sessions: those of an inside address, or all", gate::flush)
       ->add_option("ADDRESS", words.inside, "Inside");
+
+  asking(app, "reload", "Read the file again; sessions go on", gate::reload);
 
   // CLI11 2.1 never comes back from an empty word that no option takes.
   if (std::any_of(arguments, arguments + count, [](const char* word) { return *word == '\0'; }))

@@ -11,6 +11,8 @@
 #include "efio/version.h"
 #include "tools/common/cpus.h"
 #include "tools/common/exit_code.h"
+#include "tools/common/service.h"
+#include "tools/common/state_file.h"
 #include "tools/efnet/control.h"
 
 namespace efio::gate {
@@ -27,6 +29,7 @@ constexpr std::uint64_t reopen_ns = second / 2;
 
 nanoseconds as_time(std::uint64_t ns) { return nanoseconds(static_cast<std::int64_t>(ns)); }
 efnet::Time now() { return as_time(Clock::monotonic()); }
+nanoseconds unix_now() { return as_time(Clock::now()); }
 
 void remark(std::string_view text) { tools::remark("efnet", text); }
 
@@ -42,6 +45,7 @@ Result<Config> Run::read() const {
   auto config = read_config(options_.file);
   if (!config) return config;
   if (options_.control) config->control = *options_.control;
+  if (options_.state) config->state = *options_.state;
   if (!options_.cpus.empty()) config->cpus = options_.cpus;
   config->spin |= options_.spin;
   return config;
@@ -101,6 +105,7 @@ Result<void> Run::prepare() {
   gateway_ = std::move(*gateway);
   for (const NatSide which : both_sides)
     if (auto ok = attach(which, *gateway_, config_); !ok) return ok;
+  if (auto ok = take_up_state(); !ok) return ok;
   worker_.emplace(config_.cpus, config_.spin);
   worker_->set(gateway_.get(), sources());
   if (config_.control.empty()) return {};
@@ -108,6 +113,33 @@ Result<void> Run::prepare() {
   if (!control) return std::unexpected(std::move(control.error()));
   control_ = std::move(*control);
   return {};
+}
+
+// --- sessions that outlive us ---
+
+// A file that is damaged is left as it is, and said; the gateway begins without it.
+Result<void> Run::take_up_state() {
+  if (config_.state.empty()) return {};
+  const auto bytes = tools::read_file(config_.state);
+  if (!bytes) return std::unexpected(bytes.error());
+  if (!*bytes) return {};
+  const auto restored = gateway_->nat().restore(**bytes, now(), unix_now());
+  if (restored)
+    remark(fmt::format("{}: {} sessions go on, {} had timed out, {} are no longer to be had", config_.state,
+                       tools::grouped(restored->restored), tools::grouped(restored->expired),
+                       tools::grouped(restored->refused)));
+  else
+    remark(fmt::format("{}: {}; it is not used", config_.state, restored.error().message()));
+  return {};
+}
+
+Result<void> Run::write_state() {
+  std::vector<std::byte> bytes;
+  with_gateway([&](efnet::Gateway& gateway, efnet::Time at) {
+    gateway.nat().snapshot(
+        at, unix_now(), [&](std::span<const std::byte> part) { bytes.insert(bytes.end(), part.begin(), part.end()); });
+  });
+  return tools::replace_file(config_.state, bytes);
 }
 
 // --- while it runs ---
@@ -172,6 +204,48 @@ void Run::look_after_ports(std::uint64_t at) {
   }
 }
 
+Result<efnet::NatRestored> Run::reload() {
+  auto config = read();
+  if (!config) return std::unexpected(std::move(config.error()));
+  const std::scoped_lock lock(mutex_);
+  const auto refuse = [&](std::string_view what) {
+    return fail(Error::Kind::usage, options_.file, "{} cannot be changed while it runs", what)
+        .hint("stop and start it");
+  };
+  for (const NatSide which : both_sides)
+    if (config->port(which).uri != config_.port(which).uri) return refuse(fmt::format("the {} port", name(which)));
+  if (config->control != config_.control) return refuse("the control socket");
+  if (config->state != config_.state) return refuse("the file of sessions");
+  if (config->cpus != config_.cpus || config->spin != config_.spin) return refuse("cpu or spin");
+  complete(*config);
+  for (const NatSide which : both_sides)
+    if (auto mac = mac_of(which, *config); !mac) return std::unexpected(std::move(mac.error()));
+  auto gateway = efnet::Gateway::create(config->gateway);
+  if (!gateway) return std::unexpected(std::move(gateway.error()));
+  Result<efnet::NatRestored> restored;
+  Result<void> attached;
+  worker_->call([&] {
+    restored = (*gateway)->take_over(*gateway_, now(), unix_now());
+    if (!restored) return;
+    for (const NatSide which : both_sides)
+      if (side(which).port->is_open() && attached) attached = attach(which, **gateway, *config);
+    (*gateway)->nat().drain(draining_.load());
+    std::swap(gateway_, *gateway);
+    worker_->set(gateway_.get(), sources());
+  });
+  if (!restored) return restored;
+  if (!attached) return std::unexpected(std::move(attached.error()));
+  config_ = std::move(*config);
+  return restored;
+}
+
+void Run::reload_for_signal() {
+  const auto restored = reload();
+  if (!restored) return remark(restored.error().message());
+  remark(fmt::format("{} is read again: {} sessions go on, {} are no longer to be had", options_.file,
+                     tools::grouped(restored->restored), tools::grouped(restored->refused)));
+}
+
 void Run::live(std::uint64_t at) {
   if (at - shown_at_ < second) return;
   const double since = static_cast<double>(at - shown_at_) / 1e9;
@@ -211,15 +285,21 @@ void Run::watch() {
   while (!signals_->signalled() && errors_.empty() && !worker_->failed()) {
     const std::uint64_t at = Clock::monotonic();
     if (at - start_ >= limit) break;
+    if (signals_->hung_up()) reload_for_signal();
     look_after_ports(at);
+    if (!config_.state.empty() && config_.state_every.count() != 0 &&
+        at - state_written_at_ >= static_cast<std::uint64_t>(config_.state_every.count())) {
+      state_written_at_ = at;
+      if (const auto ok = write_state(); !ok) remark(ok.error().message());
+    }
     if (terminal) live(at);
     signals_->wait(std::min(watch_period, as_time(std::min<std::uint64_t>(limit - (at - start_), INT64_MAX))));
   }
 }
 
 void Run::perform() {
-  signals_.emplace();
-  start_ = Clock::monotonic();
+  signals_.emplace(tools::SignalGuard::Hangup::keep);
+  start_ = state_written_at_ = Clock::monotonic();
   Result<void> result;
   {
     const std::jthread thread([&] {
@@ -227,14 +307,18 @@ void Run::perform() {
       if (!result) signals_->notify();
     });
     if (control_) control_->start();
+    tools::notify_service_manager("READY=1");
     if (options_.say_ready) remark("ready");
     watch();
+    tools::notify_service_manager("STOPPING=1");
     if (control_) control_->stop();
     worker_->stop();
   }
   signals_.reset();
   elapsed_ = static_cast<double>(Clock::monotonic() - start_) / 1e9;
   if (!result) errors_.push_back(std::move(result.error()));
+  if (!config_.state.empty())
+    if (auto ok = write_state(); !ok) errors_.push_back(std::move(ok.error()));
   for (const NatSide which : both_sides) gateway_->detach(which);  // what waited for a neighbour is given up
   for (const NatSide which : both_sides) {
     auto& port = *side(which).port;
@@ -259,7 +343,7 @@ std::string Run::text() {
   std::string text;
   for (const NatSide which : both_sides) text += fmt::format("{}: {}", name(which), side(which).port->text());
   const auto counters = gateway_->counters();
-  const auto nat = gateway_->nat().counters();
+  const auto nat = gateway_->nat_counters();
   for (const NatSide which : both_sides) {
     text += fmt::format("from {}:\n", name(which));
     const auto line = [&](std::string_view name, std::string_view what, std::uint64_t n) {

@@ -22,7 +22,8 @@ class Control;
 struct RunOptions {
   std::string file;
   std::optional<std::string> control;  // instead of the file's
-  std::vector<int> cpus;               // the same
+  std::optional<std::string> state;
+  std::vector<int> cpus;  // the same
   bool spin = false;
   std::chrono::nanoseconds duration{0};  // 0: until a signal
   bool json = false;
@@ -42,6 +43,9 @@ class Run {
   void with_gateway(const std::function<void(efnet::Gateway&, efnet::Time)>& work);
   Json ports_json();
   void drain(bool on);
+  // Reads the file again. What cannot be changed while it runs is refused, and nothing is changed. Errors: usage,
+  // memory.
+  Result<efnet::NatRestored> reload();
 
  private:
   struct Side {
@@ -60,6 +64,9 @@ class Run {
   void watch();
   void look_after_ports(std::uint64_t now);
   void lose(efnet::NatSide side);
+  void reload_for_signal();
+  Result<void> take_up_state();
+  Result<void> write_state();
   void live(std::uint64_t now);
   Json json();
   std::string text();
@@ -75,7 +82,7 @@ class Run {
   std::vector<Error> errors_;
   std::atomic<bool> draining_{false};
 
-  std::uint64_t start_ = 0, shown_at_ = 0;
+  std::uint64_t start_ = 0, shown_at_ = 0, state_written_at_ = 0;
   double elapsed_ = 0;
   std::array<PortStats, 2> shown_{};
   bool shown_once_ = false;

@@ -68,7 +68,7 @@ std::optional<IpProtocol> parse_protocol(std::string_view text) noexcept {
 Json counters_json(const Gateway& gateway) {
   Json json = {{"gateway", Json::object()}, {"nat", Json::object()}, {"arp_and_ping", Json::object()}};
   const auto counters = gateway.counters();
-  const auto nat = gateway.nat().counters();
+  const auto nat = gateway.nat_counters();
   for (const NatSide side : sides) {
     const std::string which(name(side));
     const auto& of = counters.of(side);
