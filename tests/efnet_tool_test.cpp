@@ -8,11 +8,13 @@
 #include <sstream>
 #include <thread>
 
+#include "efio/clock.h"
 #include "tests/support/directory.h"
 #include "tests/support/nat44.h"
 #include "tools/common/unix_socket.h"
 #include "tools/efnet/config.h"
 #include "tools/efnet/control.h"
+#include "tools/efnet/mapping_log.h"
 #include "tools/efnet/run.h"
 
 namespace {
@@ -91,6 +93,13 @@ inside = "10.0.0.5:80-81"
 [[pair]]
 outside = "198.51.100.3"
 inside = "10.0.0.6"
+[[deterministic]]
+inside = "10.0.1.0/24"
+outside = "198.51.100.40-198.51.100.47"
+[log]
+file = "/var/log/efnet.jsonl"
+rotate = "100Mi"
+keep = 3
 [arp]
 entries = 1000
 reachable = "20s"
@@ -120,6 +129,9 @@ spin = true
   EXPECT_EQ(gateway.nat.pairs[0].inside, Ipv4Address(10, 0, 0, 6));
   EXPECT_EQ(gateway.routes[0].gateway, Ipv4Address(10, 0, 0, 9));
   EXPECT_EQ(gateway.neighbours.waiting_each, 5U);
+  EXPECT_EQ(to_string(gateway.nat.deterministic[0].outside), "198.51.100.40-198.51.100.47");
+  EXPECT_EQ(config->log.file, "/var/log/efnet.jsonl");
+  EXPECT_EQ(config->log.rotate, std::uint64_t{100} << 20);
   EXPECT_EQ(config->control, "");
   EXPECT_EQ(config->cpus, (std::vector<int>{1}));
 }
@@ -175,6 +187,44 @@ TEST(GatewayConfig, ExamplesInTheDocumentsAreRight) {
     EXPECT_FALSE(found.empty()) << page;
     for (const auto& text : found) EXPECT_EQ(complaint(text), "") << page << ":\n" << text;
   }
+}
+
+TEST(MappingLog, TellsWhoHadAPortWhenAlsoInWhatWasRotatedAway) {
+  const efio::test::Directory directory("mapping_log");
+  const std::string file = directory.file("log");
+  const auto start = static_cast<std::int64_t>(efio::Clock::now());
+  const auto ahead = start - static_cast<std::int64_t>(efio::Clock::monotonic());
+  const Ipv4Address outside(198, 51, 100, 2);
+  efnet::NatEvent event{.kind = efnet::NatEvent::Kind::mapped, .protocol = efnet::IpProtocol::udp, .outside = outside};
+  const auto at = [&](std::int64_t ms) { return efnet::Time(start + ms * 1'000'000 - ahead); };
+  {
+    auto log = MappingLog::open({.file = file, .rotate = 65'536, .keep = 20}).value();
+    // Port 1000 is 10.0.0.1's for the first second, then that of 10.0.0.2; many others in between.
+    const auto add = [&](efnet::NatEvent::Kind kind, Ipv4Address inside, std::uint16_t port, std::int64_t ms) {
+      event.kind = kind, event.inside = inside, event.inside_port = 7, event.ports = {port, port}, event.at = at(ms);
+      log->add(event);
+    };
+    add(efnet::NatEvent::Kind::mapped, Ipv4Address(10, 0, 0, 1), 1000, 0);
+    for (std::uint16_t i = 0; i < 3000; ++i)
+      add(efnet::NatEvent::Kind::mapped, Ipv4Address(10, 0, 0, 9), static_cast<std::uint16_t>(2000 + i), 500);
+    add(efnet::NatEvent::Kind::unmapped, Ipv4Address(10, 0, 0, 1), 1000, 1000);
+    add(efnet::NatEvent::Kind::mapped, Ipv4Address(10, 0, 0, 2), 1000, 2000);
+    add(efnet::NatEvent::Kind::block_opened, Ipv4Address(10, 0, 0, 3), 9000, 3000);
+  }
+  EXPECT_TRUE(std::ifstream(file + ".1").good());
+  const auto owner = [&](std::uint16_t port, std::int64_t ms) {
+    const auto line = find_owner(file, efnet::IpProtocol::udp, outside, port, start + ms * 1'000'000).value();
+    return line ? Json::parse(*line)["inside"].get<std::string>() : "";
+  };
+  EXPECT_EQ(owner(1000, -1), "");
+  EXPECT_EQ(owner(1000, 700), "10.0.0.1:7");
+  EXPECT_EQ(owner(1000, 1500), "");
+  EXPECT_EQ(owner(1000, 9000), "10.0.0.2:7");
+  EXPECT_EQ(owner(4999, 600), "10.0.0.9:7");
+  EXPECT_EQ(owner(9000, 9000), "10.0.0.3");
+  EXPECT_EQ(parse_instant("2026-11-25T10:00:00.25Z"), 1'795'600'800'250'000'000);
+  EXPECT_EQ(parse_instant("1795600800"), 1'795'600'800'000'000'000);
+  EXPECT_FALSE(parse_instant("yesterday"));
 }
 
 // ---- A gateway at work over pipes ----

@@ -154,6 +154,7 @@ efio::Result<void> Gateway::attach(NatSide which, efio::TxQueue& tx, MacAddress 
     const auto add = [&](Ipv4Range range) { add_locals(options, port.address, mac, range, proxies); };
     for (const auto& range : options_.nat.pool.ranges) add(range.addresses);
     for (const auto& rule : options_.nat.deterministic) add(rule.outside);
+    for (const auto& fixed : options_.nat.deterministic) add(fixed.outside);
     for (const auto& pair : options_.nat.pairs) add({pair.outside, pair.outside});
     for (const auto& forward : options_.nat.forwards) add({forward.outside, forward.outside});
   }

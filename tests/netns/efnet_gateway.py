@@ -215,19 +215,26 @@ while data := c.recv(100): c.sendall(data)
 with hosts() as (middle, inside, outside), tempfile.TemporaryDirectory(prefix="efio_gateway_") as folder:
     gate = Gateway(middle, folder)
     state = os.path.join(folder, "state")
-    gate.write("packet")
+    log = os.path.join(folder, "log")
+    logged = f'[log]\nfile = "{log}"\n'
+    gate.write("packet", more=logged)
     started(outside, ECHO)
     with gate.running("--state", state):
         wait_until(lambda: reaches(inside, SERVER), "no answer")
         idle = inside.start("python3", "-c", IDLE, stdin=subprocess.PIPE)
         assert idle.stdout.readline() == "connected\n", idle.communicate(timeout=5)
-        gate.write("packet", more='[[route]]\nto = "192.0.2.0/24"\nby = "198.51.100.1"\n')
+        mine = gate.ask("show", "sessions", "--remote", SERVER, "--port", "7")[0]
+        time.sleep(0.2)  # the log is written every 100 ms
+        then = gate.ask("explain", mine["outside"], f"@{time.time() + 1:.0f}")
+        assert [row["inside"] for row in then] == [mine["inside"]], then
+        assert gate.ask("explain", mine["outside"], "@2020-01-01T00:00:00Z") == []
+        gate.write("packet", more=logged + '[[route]]\nto = "192.0.2.0/24"\nby = "198.51.100.1"\n')
         reloaded = gate.ask("reload")
         assert reloaded[0]["sessions"] >= 1 and reloaded[0]["refused"] == 0, reloaded
         assert {row["to"] for row in gate.ask("show", "routes")} >= {"192.0.2.0/24"}
         gate.write("packet", more="[nat]\nsessions = 0\n")
         assert "gateway.toml:11: sessions" in gate.ask("reload")
-        gate.write("packet", more="[nat]\nsessions = 1000\n")
+        gate.write("packet", more=logged + "[nat]\nsessions = 1000\n")
         gate.process.send_signal(signal.SIGHUP)
         assert "is read again" in gate.process.stderr.readline()
         idle.stdin.write("\n"), idle.stdin.flush()

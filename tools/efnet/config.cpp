@@ -170,6 +170,24 @@ void read_pair(TomlTable table, efnet::Nat44Options& nat) {
   nat.pairs.push_back({outside, inside});
 }
 
+void read_deterministic(TomlTable table, efnet::GatewayOptions& options) {
+  const auto inside = need<Ipv4Prefix>(table, "inside", "10.0.0.0/24");
+  const auto outside = need<Ipv4Range>(table, "outside", "198.51.100.32-198.51.100.39");
+  const auto ports = wish<PortRange>(table, "ports", "1024-65535");
+  efnet::NatDeterministic entry{.inside = inside, .outside = outside};
+  if (ports) entry.ports = *ports;
+  if (options.gateway && outside.contains(*options.gateway))
+    table.refuse("outside", fmt::format("has the gateway's own address {}", *options.gateway),
+                 "addresses that nobody else has");
+  options.nat.deterministic.push_back(entry);
+}
+
+void read_log(TomlTable table, MappingLogOptions& log) {
+  log.file = table.text("file");
+  log.rotate = table.count("rotate", 0, 65'536, std::uint64_t{1} << 40);
+  log.keep = table.count("keep", 5, 0, 1000);
+}
+
 void place_fault(const efnet::GatewayOptions::Fault& fault, TomlTable& inside, TomlTable& outside, TomlTable& nat,
                  std::vector<TomlTable>& routes) {
   using At = efnet::GatewayOptions::Fault::At;
@@ -204,6 +222,8 @@ Result<Config> read(const TomlFile& file) {
   read_nat(nat, options);
   for (auto& table : root.tables("forward")) read_forward(table, options.nat);
   for (auto& table : root.tables("pair")) read_pair(table, options.nat);
+  for (auto& table : root.tables("deterministic")) read_deterministic(table, options);
+  read_log(root.table("log"), config.log);
   auto neighbours = root.table("arp");
   options.neighbours.capacity = neighbours.count("entries", 4096, 16, 1U << 20);
   options.neighbours.reachable = neighbours.duration("reachable", 30s, 1s, 24h);

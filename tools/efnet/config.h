@@ -9,6 +9,7 @@
 
 #include "efio/result.h"
 #include "efnet/gateway/options.h"
+#include "tools/efnet/mapping_log.h"
 
 namespace efio::gate {
 
@@ -22,6 +23,7 @@ struct Config {
   PortConfig inside, outside;
   efnet::GatewayOptions gateway;               // MTUs are filled in when the ports are open
   std::string control = "/run/efnet/control";  // empty: none
+  MappingLogOptions log;                       // who had which port; without a file: none
   std::string state;                           // sessions are kept here over a restart; empty: they are not
   std::chrono::nanoseconds state_every{};      // written so often besides; 0: at the end only
   std::vector<int> cpus;                       // where the worker runs; empty: anywhere

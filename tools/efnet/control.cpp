@@ -115,7 +115,12 @@ void show_routes(Task& task) {
   show_whole(task, [](const efnet::Gateway& gateway, efnet::Time) { return route_rows(gateway); });
 }
 void show_counters(Task& task) {
-  show_whole(task, [](const efnet::Gateway& gateway, efnet::Time) { return Rows{counters_json(gateway)}; });
+  const Json log = task.run.log_json();
+  show_whole(task, [&](const efnet::Gateway& gateway, efnet::Time) {
+    Json counters = counters_json(gateway);
+    if (!log.is_null()) counters["log"] = log;
+    return Rows{counters};
+  });
 }
 void show_ports(Task& task) {
   const Json ports = task.run.ports_json();
@@ -142,6 +147,19 @@ void explain(Task& task) {
   const auto address = efnet::Ipv4Address::parse(text_of(task.request, "address"));
   const auto port = number_of(task.request, "port", 65'535);
   if (!address || !port) throw Refusal{"who had which port?", "an address and a port, such as 198.51.100.2:1024"};
+  if (const std::string text = text_of(task.request, "at"); !text.empty()) {
+    const auto at = parse_instant(text);
+    if (!at) throw Refusal{fmt::format("at is \"{}\"", text), "such as 2026-11-25T10:00:00Z, or seconds since 1970"};
+    for (const auto protocol : {efnet::IpProtocol::udp, efnet::IpProtocol::tcp, efnet::IpProtocol::icmp}) {
+      const auto line = task.run.find_owner(protocol, *address, static_cast<std::uint16_t>(*port), *at);
+      if (!line) throw Refusal{line.error().why, line.error().hint};
+      if (!*line) continue;
+      Json row = Json::parse(**line, nullptr, false);
+      task.add({row});
+      if (!row.contains("protocol")) return;  // a block is of all protocols
+    }
+    return;
+  }
   show_whole(task, [&](const efnet::Gateway& gateway, efnet::Time) {
     return owner_rows(gateway, *address, static_cast<std::uint16_t>(*port));
   });

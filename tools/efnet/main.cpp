@@ -16,7 +16,7 @@ namespace efio::gate {
 namespace {
 
 struct Words {
-  std::string file, control, state, cpus, duration, what, address, on = "on", inside, outside, remote, protocol;
+  std::string file, control, state, at, cpus, duration, what, address, on = "on", inside, outside, remote, protocol;
   std::optional<std::uint16_t> port;
   std::optional<std::uint64_t> limit;
   bool json = false, spin = false, say_ready = false;
@@ -83,7 +83,9 @@ int explain(const Words& words) {
   const auto port = colon == std::string::npos ? std::nullopt : parse_count(words.address.substr(colon + 1));
   if (!port || *port > 65'535)
     return tools::complain("efnet", wrong(words.address, "is no address and port", "such as 198.51.100.2:1024"));
-  return send(words, {{"command", "explain"}, {"address", words.address.substr(0, colon)}, {"port", *port}});
+  tools::Json request = {{"command", "explain"}, {"address", words.address.substr(0, colon)}, {"port", *port}};
+  if (!words.at.empty()) request["at"] = words.at.substr(words.at.starts_with('@') ? 1 : 0);
+  return send(words, request);
 }
 
 int arp_flush(const Words& words) {
@@ -155,9 +157,9 @@ int main(int count, char** arguments) {
   show->add_option("--port", words.port, "Only with this port at any end")->type_name("PORT");
   show->add_option("--limit", words.limit, "So many rows at most")->type_name("N");
 
-  asking(app, "explain", "Who has an outside address and port", gate::explain)
-      ->add_option("ADDRESS:PORT", words.address, "Outside")
-      ->required();
+  auto* explain = asking(app, "explain", "Who has an outside address and port, or had it by the log", gate::explain);
+  explain->add_option("ADDRESS:PORT", words.address, "Outside")->required();
+  explain->add_option("@TIME", words.at, "Then: @2026-11-25T10:00:00Z, or @ and seconds since 1970");
 
   auto* arp = app.add_subcommand("arp", "Neighbours");
   arp->require_subcommand(1);

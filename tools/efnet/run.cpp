@@ -71,6 +71,7 @@ void Run::complete(Config& config) {
   for (const NatSide which : both_sides) {
     auto& gateway = which == NatSide::inside ? config.gateway.inside : config.gateway.outside;
     gateway.mtu = config.port(which).mtu;
+    if (log_) config.gateway.nat.log = [log = log_.get()](const efnet::NatEvent& event) { log->add(event); };
     if (gateway.mtu == 0)
       gateway.mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(side(which).port->port().info().mtu, 65'535));
   }
@@ -99,6 +100,11 @@ Result<void> Run::prepare() {
   if (auto ok = tools::check_cpus(config_.cpus); !ok) return ok;
   for (const NatSide which : both_sides)
     if (auto ok = open(which); !ok) return ok;
+  if (!config_.log.file.empty()) {
+    auto log = MappingLog::open(config_.log);
+    if (!log) return std::unexpected(std::move(log.error()));
+    log_ = std::move(*log);
+  }
   complete(config_);
   auto gateway = efnet::Gateway::create(config_.gateway);
   if (!gateway) return std::unexpected(std::move(gateway.error()));
@@ -216,6 +222,9 @@ Result<efnet::NatRestored> Run::reload() {
     if (config->port(which).uri != config_.port(which).uri) return refuse(fmt::format("the {} port", name(which)));
   if (config->control != config_.control) return refuse("the control socket");
   if (config->state != config_.state) return refuse("the file of sessions");
+  if (config->log.file != config_.log.file || config->log.rotate != config_.log.rotate ||
+      config->log.keep != config_.log.keep)
+    return refuse("the log");
   if (config->cpus != config_.cpus || config->spin != config_.spin) return refuse("cpu or spin");
   complete(*config);
   for (const NatSide which : both_sides)
@@ -237,6 +246,17 @@ Result<efnet::NatRestored> Run::reload() {
   if (!attached) return std::unexpected(std::move(attached.error()));
   config_ = std::move(*config);
   return restored;
+}
+
+Result<std::optional<std::string>> Run::find_owner(efnet::IpProtocol protocol, efnet::Ipv4Address address,
+                                                   std::uint16_t port, std::int64_t at) {
+  if (!log_) return fail(Error::Kind::usage, "look back", "no log is kept").hint("file = \"…\" in [log]");
+  return gate::find_owner(config_.log.file, protocol, address, port, at);
+}
+
+Json Run::log_json() const {
+  if (!log_) return nullptr;
+  return {{"written", log_->written()}, {"lost", log_->lost()}};
 }
 
 void Run::reload_for_signal() {
@@ -336,6 +356,7 @@ void Run::perform() {
 Json Run::json() {
   Json json = {{"version", version()}, {"elapsed_s", elapsed_}, {"ports", ports_json()}};
   json.update(counters_json(*gateway_));
+  if (log_) json["log"] = log_json();
   return json;
 }
 

@@ -46,6 +46,10 @@ class Run {
   // Reads the file again. What cannot be changed while it runs is refused, and nothing is changed. Errors: usage,
   // memory.
   Result<efnet::NatRestored> reload();
+  // Who had this outside end then, by the log. Errors: usage (none is kept), those of the system.
+  Result<std::optional<std::string>> find_owner(efnet::IpProtocol protocol, efnet::Ipv4Address address,
+                                                std::uint16_t port, std::int64_t at);
+  Json log_json() const;  // null without a log
 
  private:
   struct Side {
@@ -75,6 +79,7 @@ class Run {
   Config config_;
   std::mutex mutex_;  // ports, gateway_ and config_: the control thread asks while this one changes them
   std::array<Side, 2> sides_;
+  std::unique_ptr<MappingLog> log_;  // outlives the gateway, which calls it
   std::unique_ptr<efnet::Gateway> gateway_;
   std::optional<Worker> worker_;
   std::unique_ptr<Control> control_;

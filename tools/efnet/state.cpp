@@ -224,6 +224,9 @@ Rows owner_rows(const Gateway& gateway, Ipv4Address address, std::uint16_t port)
                       {"outside", end_text(address, port)},
                       {"inside", end_text(mapping->inside, mapping->inside_port)},
                       {"open", mapping->open}});
+  if (const auto owner = mappings.fixed_owner(address, port))
+    rows.push_back(
+        {{"protocol", "all"}, {"outside", end_text(address, port)}, {"inside", to_string(*owner)}, {"open", false}});
   return rows;
 }
 
