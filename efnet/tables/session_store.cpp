@@ -225,7 +225,7 @@ void SessionStore<FlowKey4>::find_homes(std::span<const std::uint32_t> sessions,
       const Line& line = lines_[at / 4];
       keys[count] = line.key[at % 4];
       lines[count] = at / 4;
-      count += line.displaced >> at % 4 & 1;
+      count += unsigned{line.displaced} >> at % 4 & 1;
     }
   std::array<std::uint64_t, 2 * most_erased> hashes;
   hash_.batch<2>(keys.data(), count, hashes.data());
