@@ -136,6 +136,7 @@ BENCHMARK_CAPTURE(rewrite_frames, ipv4_udp, 0, false, IpProtocol::udp);
 BENCHMARK_CAPTURE(rewrite_frames, ipv4_tcp, 0, false, IpProtocol::tcp);
 BENCHMARK_CAPTURE(rewrite_frames, ipv4_tcp_vlan, 1, false, IpProtocol::tcp);
 BENCHMARK_CAPTURE(rewrite_frames, ipv6_udp, 0, true, IpProtocol::udp);
+BENCHMARK_CAPTURE(rewrite_frames, ipv6_tcp_vlan, 1, true, IpProtocol::tcp);
 
 void rewrite_packets(benchmark::State& state, IpProtocol protocol) {
   const Frames frames(0, false, protocol);

@@ -310,34 +310,49 @@ TEST(Rewrite, SctpAndOthersChangeTheirAddressesOnly) {
   }
 }
 
+// Rewrites the packet, and the frame around it; both must agree, also about refusing. Whether it was done.
+template <class Packet>
+bool frame_agrees(Bytes packet, EtherType type, std::size_t tag_count, const auto& to) {
+  const VlanTag tags[] = {VlanTag::make(5), VlanTag::make(6), VlanTag::make(7)};
+  Bytes frame(14 + 4 * tag_count);
+  EthernetHeader{.type = type, .tags = std::span(tags).first(tag_count)}.emit(frame);
+  const Bytes header = frame;
+  frame = frame + packet;
+  const auto view = Packet::parse(packet);
+  const bool expected = view && rewrite(*view, to);
+  EXPECT_EQ(rewrite(std::span(frame), to), expected);
+  EXPECT_EQ(frame, header + packet);
+  return expected;
+}
+
 // The usual frame has a way of its own, which must do what the packet's does: also where the packet is just too
 // unusual.
 TEST(Rewrite, OfAFrameIsThatOfItsPacket) {
   std::mt19937 random(5);
-  const VlanTag tags[] = {VlanTag::make(5), VlanTag::make(6), VlanTag::make(7)};
-  constexpr std::size_t fields[] = {0, 2, 3, 6, 7, 9, 26, 27};  // lengths, fragments, protocol, UDP checksum
+  constexpr std::size_t fields4[] = {0, 2, 3, 6, 7, 9, 26, 27};    // lengths, fragments, protocol, UDP checksum
+  constexpr std::size_t fields6[] = {0, 4, 5, 6, 40, 44, 46, 47};  // version, length, next header, transport
   std::size_t refused = 0, done = 0;
   for (const auto protocol : {IpProtocol::udp, IpProtocol::tcp, IpProtocol::icmp})
-    for (std::size_t count = 0; count <= 3; ++count)
+    for (std::size_t tags = 0; tags <= 3; ++tags)
       for (const std::size_t room : {0u, 30u})
         for (std::size_t lie = 0; lie < 8 * 256; ++lie) {
           const FlowKey4 to = random_key(random);
-          Bytes packet = filled4(packet4(protocol, lie % 30));
-          if (lie % 64 < 8) store16(packet, 26, 0);
-          packet[fields[lie % 8]] ^= static_cast<std::byte>(lie / 8);
-          packet.resize(packet.size() + room);
-          Bytes frame(14 + 4 * count);
-          EthernetHeader{.type = EtherType::ipv4, .tags = std::span(tags).first(count)}.emit(frame);
-          const Bytes header = frame;
-          frame = frame + packet;
-          const auto view = Ipv4Mut::parse(packet);
-          const bool expected = view && rewrite(*view, to);
-          ASSERT_EQ(rewrite(std::span(frame), to), expected);
-          ASSERT_EQ(frame, header + packet);
-          ++(expected ? done : refused);
+          Bytes four = filled4(packet4(protocol, lie % 30));
+          if (lie % 64 < 8) store16(four, 26, 0);
+          four[fields4[lie % 8]] ^= static_cast<std::byte>(lie / 8);
+          four.resize(four.size() + room);
+          ++(frame_agrees<Ipv4Mut>(four, EtherType::ipv4, tags, to) ? done : refused);
+
+          FlowKey six_to = to6;
+          six_to.src = Ipv6Address::from_numbers(random(), random());
+          six_to.version = 6;
+          Bytes six = filled6(packet6(protocol == IpProtocol::icmp ? IpProtocol::icmpv6 : protocol, lie % 30));
+          six[fields6[lie % 8]] ^= static_cast<std::byte>(lie / 8);
+          six.resize(six.size() + room);
+          ++(frame_agrees<Ipv6Mut>(six, EtherType::ipv6, tags, six_to) ? done : refused);
         }
-  EXPECT_GT(refused, 1000u);
-  EXPECT_GT(done, 1000u);
+  EXPECT_GT(refused, 2000u);
+  EXPECT_GT(done, 2000u);
 }
 
 TEST(Rewrite, FramesBehindTags) {

@@ -168,6 +168,24 @@ struct Usual4 {
   std::size_t total = 0;  // length of the packet
 };
 
+// The same for IPv6 without extension headers.
+struct Usual6 {
+  [[gnu::always_inline]] explicit Usual6(std::span<const std::byte> room) noexcept {
+    if (room.size() < Ipv6View::min_header + UdpView::min_header) return;
+    const std::byte* const ip = room.data();
+    const IpProtocol protocol{load8(ip + 6)};
+    udp = protocol == IpProtocol::udp;
+    if (load8(ip) >> 4 != 6 || (!udp && protocol != IpProtocol::tcp)) return;
+    const std::size_t carried = load16(ip + 4);
+    is_usual =
+        carried >= (udp ? UdpView::min_header : TcpView::min_header) && Ipv6View::min_header + carried <= room.size();
+  }
+  explicit operator bool() const noexcept { return is_usual; }
+
+  bool is_usual = false;
+  bool udp = false;
+};
+
 // The transport header, at flow.transport, in the `bytes` that IP carries.
 [[gnu::always_inline]] inline FlowClass parse_transport(std::span<const std::byte> bytes, IpProtocol protocol,
                                                         bool ipv6, Flow& flow) noexcept {

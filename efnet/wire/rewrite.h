@@ -149,6 +149,21 @@ namespace rewrite_detail {
   return true;
 }
 
+// The addresses lie side by side, there and in a FlowKey: both pairs are summed as bytes.
+[[gnu::always_inline]] inline bool rewrite_usual(std::span<std::byte> room, const FlowKey& to) noexcept {
+  constexpr std::size_t both = 2 * Ipv6Address::size;
+  const flow_detail::Usual6 usual(room);
+  if (!usual) return false;
+  std::byte* const ip = room.data();
+  const auto before = efio::checksum_partial(std::span(ip + 8, both).first<both>());
+  const auto after = efio::checksum_partial(std::as_bytes(std::span(&to, 1)).first<both>());
+  const ChecksumDelta delta = checksum_delta(efio::checksum_fold(before), efio::checksum_fold(after));
+  mend_ports(ip + Ipv6View::min_header, usual.udp ? 6 : 16, ports_of(to.src_port, to.dst_port), delta, usual.udp);
+  to.src.store(ip + 8);
+  to.dst.store(ip + 24);
+  return true;
+}
+
 }  // namespace rewrite_detail
 
 // The same for the IP packet in an Ethernet frame, behind any tags. Also false where there is none of to's version.
@@ -165,7 +180,10 @@ inline bool rewrite(std::span<std::byte> frame, const FlowKey& to) noexcept {
   if (to.version == 4) return rewrite(frame, to.key4());
   flow_detail::Place place;
   if (!place.find(frame) || place.type != EtherType::ipv6) return false;
-  const auto packet = Ipv6Mut::parse(frame.subspan(place.network));
+  const auto room = frame.subspan(place.network);
+  if (rewrite_detail::rewrite_usual(room, to)) [[likely]]
+    return true;
+  const auto packet = Ipv6Mut::parse(room);
   return packet && rewrite(*packet, to);
 }
 
