@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "efio/fail.h"
+#include "efnet/tables/ipp_choice.h"
 
 namespace efnet {
 
@@ -157,97 +158,11 @@ void IppPool::free_held(std::uint32_t address, unsigned protocol, std::uint64_t 
     for (std::uint32_t i = 0; i < held.size(); ++i) ports.free.add_word(i, std::exchange(held[i], 0));
   }
   ports.epoch = epoch;
+  for (std::uint32_t block = 0; block < blocks_per_address_; ++block)
+    unmark_full(address * blocks_per_address_ + block, protocol);
 }
 
 // ---- Lending ----
-
-// A place in [low, high] out of the low 16 bits of `number`; its lowest bit is the parity, where none is wished.
-[[gnu::always_inline]] inline std::uint32_t IppPool::guess(std::uint64_t number, PortParity parity, std::uint32_t low,
-                                                           std::uint32_t high) noexcept {
-  const std::uint32_t half = parity == PortParity::any ? number & 1 : parity == PortParity::odd ? 1 : 0;
-  const std::uint32_t size = (high - low + 1) / 2;
-  return half * PortSet::half_size + low / 2 + static_cast<std::uint32_t>((number & 0xFFFF) * size >> 16);
-}
-
-// `place` where it is free, else the first free one of four more guesses at its 63 neighbours in [begin, end), out of
-// the upper bits of `number`; `place` where none is. One cache line, and no branch: which one it is cannot be foretold.
-[[gnu::always_inline]] inline std::uint32_t IppPool::guess_near(const PortSet& free, std::uint32_t place,
-                                                                std::uint32_t begin, std::uint32_t end,
-                                                                std::uint64_t number) noexcept {
-  const std::uint32_t base = place & ~63U;
-  std::uint64_t word = free.word(place / 64);
-  if (base < begin) word &= ~std::uint64_t{0} << begin % 64;
-  if (base + 64 > end) word &= ~(~std::uint64_t{0} << end % 64);
-  std::uint32_t found = place % 64;
-  for (unsigned shift = 40; shift >= 22; shift -= 6) {
-    const auto other = static_cast<std::uint32_t>(number >> shift & 63);
-    const auto taken = static_cast<std::uint32_t>(word >> found & 1) - 1;  // all ones, or 0 where `found` is free
-    found = (found & ~taken) | (other & taken);
-  }
-  return base + ((word >> found & 1) != 0 ? found : place % 64);
-}
-
-// The first free place of one parity from `offset` on among `size` that begin at port `low`, and round.
-std::uint32_t IppPool::search(const PortSet& free, unsigned half, std::uint32_t low, std::uint32_t size,
-                              std::uint32_t offset) noexcept {
-  const std::uint32_t begin = half * PortSet::half_size + low / 2;
-  return free.free(half) == 0 ? PortSet::none : free.next_round(begin + offset % size, begin, begin + size);
-}
-
-std::uint32_t IppPool::pick_next(const Set& ports, PortParity parity, std::uint32_t low, std::uint32_t high) noexcept {
-  const std::uint32_t size = (high - low + 1) / 2;
-  const std::uint32_t from = ports.cursor >= low && ports.cursor <= high ? ports.cursor : low;
-  const std::uint32_t offset = (from - low) / 2;
-  const unsigned odd = from & 1;
-  const std::uint32_t same = search(ports.free, odd, low, size, offset);
-  const std::uint32_t other = search(ports.free, odd ^ 1, low, size, offset + odd);
-  if (same == PortSet::none || other == PortSet::none) return same == PortSet::none ? other : same;
-  if (parity != PortParity::any) return (parity == PortParity::odd) == (odd == 1) ? same : other;
-  const auto distance = [&](std::uint32_t place) { return (PortSet::port(place) - from) & 0xFFFF; };
-  return distance(same) <= distance(other) ? same : other;
-}
-
-// A free place of [first_port, last_port], whose ends are an even and an odd port; none where there is none.
-[[gnu::always_inline]] inline std::uint32_t IppPool::pick(const Set& ports, const IppRequest& request,
-                                                          std::uint32_t first_port, std::uint32_t last_port,
-                                                          std::uint64_t number) noexcept {
-  const std::uint32_t low = std::max<std::uint32_t>(first_port, ports.low & ~1U);
-  const std::uint32_t high = std::min<std::uint32_t>(last_port, ports.high | 1U);
-  if (ports.free.free() == 0 || low > high) return PortSet::none;
-  if (request.port >= low && request.port <= high && request.port != 0) {
-    const std::uint32_t wished = PortSet::place(request.port);
-    if (ports.free.is_free(wished)) return wished;
-  }
-  if (options_.sequential) return pick_next(ports, request.parity, low, high);
-
-  // A few guesses first: the search alone would favour ports that come after a gap. In a set that is nearly full they
-  // are in vain.
-  const std::uint32_t size = (high - low + 1) / 2;  // of one parity
-  const std::uint32_t place = guess(number, request.parity, low, high);
-  const unsigned half = place / PortSet::half_size;
-  const std::uint32_t begin = half * PortSet::half_size + low / 2;
-  const bool roomy = ports.free.free(half) >= size / 8;
-  const std::uint32_t near = roomy ? guess_near(ports.free, place, begin, begin + size, number) : place;
-  if (ports.free.is_free(near)) return near;
-  const std::uint32_t found = search(ports.free, half, low, size, place - begin);
-  return found != PortSet::none ? found : search(ports.free, half ^ 1, low, size, place - begin);
-}
-
-// Into `result`, field by field: put together in a register, it would be read from memory before it has got there.
-[[gnu::always_inline]] inline void IppPool::lend(std::uint32_t address, unsigned protocol, std::uint32_t place,
-                                                 IppAcquired& result) noexcept {
-  Set& ports = set(address, protocol);
-  ports.free.remove(place);
-  ports.taken[place / 64] |= std::uint64_t{1} << place % 64;
-  ++ports.lent;
-  const std::uint16_t port = PortSet::port(place);
-  ports.cursor = std::uint32_t{port} + 1;
-  result.status = IppStatus::acquired;
-  result.binding.address = address_of(address);
-  result.binding.port = port;
-  result.binding.protocol = options_.protocols[protocol];
-  result.opened_block = false;
-}
 
 void IppPool::acquire(std::span<const IppRequest> requests, Time now, std::span<IppAcquired> results) noexcept {
   constexpr std::size_t chunk = 32;
@@ -265,6 +180,7 @@ void IppPool::acquire(std::span<const IppRequest> requests, Time now, std::span<
       preferred[i] = static_cast<std::uint32_t>((hashes[i] >> 32) * address_count_ >> 32);
       if (blocks_per_address_ != 0) {
         subscriber_index_.prefetch(subscriber_index_.place(hashes[i]));
+        numbers[i] = options_.sequential ? 0 : random();
         continue;
       }
       const Set& ports = sets_[preferred[i] * protocols_ + protocol_or_0(requests[done + i].protocol)];
@@ -282,9 +198,9 @@ void IppPool::acquire(std::span<const IppRequest> requests, Time now, std::span<
       __builtin_prefetch(&ports.taken[place / 64], 1);
     }
     if (blocks_per_address_ != 0) {
-      prefetch_blocks({requests.data() + done, these}, hashes);
+      prefetch_blocks({requests.data() + done, these}, hashes, numbers);
       for (std::size_t i = 0; i < these; ++i)
-        acquire_from_blocks(requests[done + i], hashes[i], preferred[i], at, results[done + i]);
+        acquire_from_blocks(requests[done + i], hashes[i], preferred[i], at, numbers[i], results[done + i]);
     } else {
       for (std::size_t i = 0; i < these; ++i)
         acquire_one(requests[done + i], preferred[i], at, numbers[i], results[done + i]);
@@ -388,6 +304,7 @@ template <bool rests>
   if (blocks_per_address_ != 0) {
     const std::uint32_t block = address * blocks_per_address_ + binding.port / options_.block_size;
     --blocks_[block].lent;
+    unmark_full(block, protocol);
     result.closed_block = close_block_if_empty(block);
   }
   return result;
@@ -417,154 +334,6 @@ IppReleased IppPool::undo(const IppBinding& binding) noexcept {
   return release_one<false>(binding, number_of(binding.address), 0);
 }
 
-// ---- Blocks ----
-
-std::uint32_t IppPool::subscriber(std::uint64_t key, std::uint64_t hash) const noexcept {
-  return subscriber_index_.find(subscriber_index_.place(hash),
-                                [&](std::uint32_t number) { return subscribers_[number].key == key; });
-}
-
-// What acquire_from_blocks() will touch, as far as it can be told before the requests that come first: each of the
-// three lines is named in the one before.
-void IppPool::prefetch_blocks(std::span<const IppRequest> requests, std::span<const std::uint64_t> hashes) noexcept {
-  std::array<std::uint32_t, 32> numbers;
-  for (std::size_t i = 0; i < requests.size(); ++i) {
-    numbers[i] = subscriber_index_.first_candidate(subscriber_index_.place(hashes[i]));
-    if (numbers[i] != none) __builtin_prefetch(&subscribers_[numbers[i]]);
-  }
-  for (std::size_t i = 0; i < requests.size(); ++i) {
-    if (numbers[i] == none) continue;
-    numbers[i] = subscribers_[numbers[i]].first;
-    if (numbers[i] != none) __builtin_prefetch(&blocks_[numbers[i]], 1);
-  }
-  for (std::size_t i = 0; i < requests.size(); ++i) {
-    if (numbers[i] == none) continue;
-    const std::uint32_t address = numbers[i] / blocks_per_address_;
-    const Set& ports = set(address, protocol_or_0(requests[i].protocol));
-    const std::uint32_t first = numbers[i] % blocks_per_address_ * options_.block_size / 2;
-    __builtin_prefetch(&ports);
-    ports.free.prefetch();
-    for (std::uint32_t half = 0; half < 2; ++half) {
-      const std::uint32_t place = half * PortSet::half_size + first;
-      ports.free.prefetch(place);
-      __builtin_prefetch(&ports.taken[place / 64], 1);
-    }
-  }
-}
-
-std::uint32_t IppPool::enter(std::uint64_t key, std::uint64_t hash) noexcept {
-  const std::uint32_t number = free_subscriber_;
-  if (number == none || !subscriber_index_.insert(subscriber_index_.place(hash), number)) return none;
-  free_subscriber_ = subscribers_[number].next_free;
-  subscribers_[number] = {key, none, 0, none};
-  return number;
-}
-
-void IppPool::leave(std::uint32_t number) noexcept {
-  subscriber_index_.erase(subscriber_index_.place(hash_(std::array{subscribers_[number].key})), number);
-  subscribers_[number].next_free = free_subscriber_;
-  free_subscriber_ = number;
-}
-
-bool IppPool::try_block(std::uint32_t block, const IppRequest& request, unsigned protocol, std::uint64_t epoch,
-                        IppAcquired& result) noexcept {
-  const std::uint32_t address = block / blocks_per_address_;
-  refresh(address, protocol, epoch);
-  const std::uint32_t first = block % blocks_per_address_ * options_.block_size;
-  const std::uint32_t place =
-      pick(set(address, protocol), request, first, first + options_.block_size - 1, options_.sequential ? 0 : random());
-  if (place == PortSet::none) return false;
-  ++blocks_[block].lent;
-  lend(address, protocol, place, result);
-  return true;
-}
-
-void IppPool::acquire_from_blocks(const IppRequest& request, std::uint64_t hash, std::uint32_t preferred,
-                                  std::uint64_t epoch, IppAcquired& result) noexcept {
-  const int index = protocol_index(request.protocol);
-  result = {index < 0 ? IppStatus::unknown : IppStatus::exhausted, {}, false};
-  if (index < 0) return;
-  const auto protocol = static_cast<unsigned>(index);
-  std::uint32_t number = subscriber(request.subscriber, hash);
-  if (number != none) {
-    for (std::uint32_t block = subscribers_[number].first; block != none; block = blocks_[block].next)
-      if (try_block(block, request, protocol, epoch, result)) return;
-    if (subscribers_[number].blocks >= options_.blocks_each) {
-      result.status = IppStatus::limited;
-      return;
-    }
-    preferred = subscribers_[number].first / blocks_per_address_;
-  }
-  // A new block: of the same address if that has one, at random within an address. Blocks whose ports all rest, or are
-  // none of the pool's, are passed over.
-  const bool fresh = number == none;
-  if (fresh) number = enter(request.subscriber, hash);
-  if (number == none) return;
-  for (std::uint32_t turn = 0, address = preferred; turn < address_count_; ++turn) {
-    const auto start = static_cast<std::uint32_t>((random() >> 32) * blocks_per_address_ >> 32);
-    const bool lendable = (lendable_[address / 64] >> address % 64 & 1) != 0;
-    for (std::uint32_t i = 0; lendable && i < blocks_per_address_; ++i) {
-      const std::uint32_t block = address * blocks_per_address_ + (start + i) % blocks_per_address_;
-      if (blocks_[block].owner != none || blocks_[block].lent != 0) continue;
-      if (!try_block(block, request, protocol, epoch, result)) continue;
-      give_block(block, number);
-      result.opened_block = true;
-      return;
-    }
-    address = address + 1 == address_count_ ? 0 : address + 1;
-  }
-  if (fresh) leave(number);
-}
-
-void IppPool::give_block(std::uint32_t block, std::uint32_t number) noexcept {
-  Subscriber& owner = subscribers_[number];
-  blocks_[block].owner = number;
-  blocks_[block].next = owner.first;
-  owner.first = block;
-  ++owner.blocks;
-}
-
-IppAcquired IppPool::take_for(std::uint64_t key, const IppBinding& binding, Time now) noexcept {
-  IppAcquired result;
-  const std::uint32_t address = number_of(binding.address);
-  if (blocks_per_address_ == 0 || address == none) {
-    if (take(binding, now)) result = {IppStatus::acquired, binding, false};
-    return result;
-  }
-  const std::uint32_t block = address * blocks_per_address_ + binding.port / options_.block_size;
-  const std::uint64_t hash = hash_(std::array{key});
-  std::uint32_t number = subscriber(key, hash);
-  const bool opens = blocks_[block].owner == none;
-  if (!opens && blocks_[block].owner != number) return result;
-  if (opens && number != none && subscribers_[number].blocks >= options_.blocks_each) {
-    result.status = IppStatus::limited;
-    return result;
-  }
-  if (opens && (blocks_[block].lent != 0 || (lendable_[address / 64] >> address % 64 & 1) == 0)) return result;
-  if (!take(binding, now)) return result;
-  if (opens) {
-    if (number == none) number = enter(key, hash);
-    if (number == none) {
-      undo(binding);
-      return result;
-    }
-    give_block(block, number);
-  }
-  return {IppStatus::acquired, binding, opens};
-}
-
-bool IppPool::close_block_if_empty(std::uint32_t block) noexcept {
-  BlockRecord& record = blocks_[block];
-  if (record.lent != 0 || record.owner == none) return false;
-  Subscriber& owner = subscribers_[record.owner];
-  std::uint32_t* link = &owner.first;
-  while (*link != block) link = &blocks_[*link].next;
-  *link = record.next;
-  if (--owner.blocks == 0) leave(record.owner);
-  record.owner = none;
-  return true;
-}
-
 // ---- Reports ----
 
 bool IppPool::contains(Ipv4Address address) const noexcept { return number_of(address) != none; }
@@ -585,20 +354,6 @@ std::size_t IppPool::free(IpProtocol protocol, Time now) noexcept {
     count += set(address, static_cast<unsigned>(index)).free.free();
   }
   return count;
-}
-
-std::vector<IppPool::Block> IppPool::blocks_of(std::uint64_t key) const {
-  std::vector<Block> all;
-  if (blocks_per_address_ == 0) return all;
-  const std::uint32_t number = subscriber(key, hash_(std::array{key}));
-  if (number == none) return all;
-  for (std::uint32_t block = subscribers_[number].first; block != none; block = blocks_[block].next) {
-    const std::uint32_t first = block % blocks_per_address_ * options_.block_size;
-    all.push_back({address_of(block / blocks_per_address_),
-                   {static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(first + options_.block_size - 1)},
-                   blocks_[block].lent});
-  }
-  return all;
 }
 
 }  // namespace efnet

@@ -155,6 +155,7 @@ class IppPool {
     std::uint32_t owner;  // subscriber record, or none
     std::uint32_t lent;
     std::uint32_t next;  // of the same owner
+    std::uint8_t full;   // by protocol, a bit: no port is free
   };
   struct Subscriber {
     std::uint64_t key;
@@ -201,10 +202,14 @@ class IppPool {
   template <bool rests>
   IppReleased release_one(const IppBinding& binding, std::uint32_t address, std::uint64_t epoch) noexcept;
   void acquire_from_blocks(const IppRequest& request, std::uint64_t hash, std::uint32_t preferred, std::uint64_t epoch,
-                           IppAcquired& result) noexcept;
+                           std::uint64_t random_number, IppAcquired& result) noexcept;
   bool try_block(std::uint32_t block, const IppRequest& request, unsigned protocol, std::uint64_t epoch,
-                 IppAcquired& result) noexcept;
-  void prefetch_blocks(std::span<const IppRequest> requests, std::span<const std::uint64_t> hashes) noexcept;
+                 std::uint64_t random_number, IppAcquired& result) noexcept;
+  void prefetch_blocks(std::span<const IppRequest> requests, std::span<const std::uint64_t> hashes,
+                       std::span<const std::uint64_t> random_numbers) noexcept;
+  void unmark_full(std::uint32_t block, unsigned protocol) noexcept {
+    blocks_[block].full = static_cast<std::uint8_t>(blocks_[block].full & ~(1U << protocol));
+  }
   std::uint32_t subscriber(std::uint64_t key, std::uint64_t hash) const noexcept;
   std::uint32_t enter(std::uint64_t key, std::uint64_t hash) noexcept;
   void leave(std::uint32_t number) noexcept;

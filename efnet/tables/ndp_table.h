@@ -22,7 +22,8 @@
 
 namespace efnet {
 
-// A solicitation or advertisement to be sent. It has one VLAN tag at most; who wants two inserts the outer one (vlan.h).
+// A solicitation or advertisement to be sent. It has one VLAN tag at most; who wants two inserts the outer one
+// (vlan.h).
 struct NdpMessage {
   bool advertisement = false;
   MacAddress src_mac;  // ours: the source, and the link-layer address option where there is one

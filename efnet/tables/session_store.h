@@ -37,10 +37,11 @@ template <class Key>
 class SessionStore;
 
 // IPv4: a key is 16 bytes, and three of them lie in a cache line beside their numbers; the state, 32 bytes, is another
-// line. An entry lies in the first or the second line that the hash names. Two bits per line, an array that stays in the
-// second-level cache, tell whether any entry of it lies elsewhere, in a line of even or of odd number: so a lookup knows before it reads memory which
-// lines it needs (1.2 of them in a full table), asks for them at once, and compares without branches, which leaves the
-// processor free to begin the next batch meanwhile. Where a session's keys lie is kept in its record.
+// line. An entry lies in the first or the second line that the hash names. Two bits per line, an array that stays in
+// the second-level cache, tell whether any entry of it lies elsewhere, in a line of even or of odd number: so a lookup
+// knows before it reads memory which lines it needs (1.2 of them in a full table), asks for them at once, and compares
+// without branches, which leaves the processor free to begin the next batch meanwhile. Where a session's keys lie is
+// kept in its record.
 //
 // `reserved` is 0 in the keys of sessions: a free entry is told by it.
 template <>
@@ -97,8 +98,8 @@ class SessionStore<FlowKey4> {
   // Both keys, which are not there; or false, and nothing done, where no room was found.
   bool insert(std::uint32_t session, const FlowKey4& forward, Place place, const FlowKey4& backward,
               Place reverse_place) noexcept;
-  // To end up to 32 sessions at once: find_homes() has all that erase() will touch on its way into the cache; nothing may
-  // be inserted in between.
+  // To end up to 32 sessions at once: find_homes() has all that erase() will touch on its way into the cache; nothing
+  // may be inserted in between.
   static constexpr std::size_t most_erased = 32;
   struct Homes {  // first lines of keys that lie in their second one
     std::size_t count = 0;

@@ -78,10 +78,10 @@ class EFIO_EXPORT TimeoutWheels {
     std::uint32_t previous;  // or is_head | the chain's number
   };
   struct Wheel {
-    std::uint64_t last = 0;        // the list that was emptied last, counted without end
-    unsigned shift = 0;            // a list spans 2^shift ticks
-    std::uint32_t turn = 0;        // of a list's chains, the one to be followed next
-    bool may_have_due = false;     // false: the list of the due is empty
+    std::uint64_t last = 0;     // the list that was emptied last, counted without end
+    unsigned shift = 0;         // a list spans 2^shift ticks
+    std::uint32_t turn = 0;     // of a list's chains, the one to be followed next
+    bool may_have_due = false;  // false: the list of the due is empty
     std::array<std::uint64_t, lists / 64> occupied{};
   };
 
