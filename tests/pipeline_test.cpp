@@ -14,6 +14,7 @@ using efio::Frame;
 using efnet::Gate;
 using efnet::PacketBatch;
 using efnet::Pipeline;
+using efnet::ReturnedPackets;
 using efnet::RxPackets;
 using efnet::TxPackets;
 using testing::ElementsAre;
@@ -239,6 +240,105 @@ TEST(Pipeline, KeptFramesAreBounded) {
   const auto stats = pipeline.stats()[0];
   EXPECT_EQ(stats.kept, stats.released + stats.discarded + kept.size());
   EXPECT_EQ(near.stats().tx.dropped[static_cast<std::size_t>(DropReason::unresolved)], 1U);
+  expect_balanced(near);
+}
+
+// As a plugin that waits for the rest of a datagram does.
+TEST(Pipeline, KeptFramesMayGoOnInwards) {
+  auto [near, far] = open_ends();
+  auto [left, right] = open_ends("", "onwards");
+  Pipeline pipeline(&near.tx());
+  std::vector<Frame> kept;
+  std::vector<int> before, behind;
+  const auto note = [](std::vector<int>& seen) {
+    return plugin([&seen](PacketBatch& packets, Gate&) {
+      for (const std::size_t i : packets) seen.push_back(std::to_integer<int>(packets.bytes(i)[0]));
+    });
+  };
+  pipeline.add(note(before));
+  pipeline.add(plugin(
+      [&](PacketBatch& packets, Gate&) {
+        for (const std::size_t i : packets)
+          if (std::to_integer<int>(packets.bytes(i)[0]) % 2 != 0) kept.push_back(std::move(*packets.take(i)));
+      },
+      {},
+      [&](Gate& gate) {
+        for (Frame& frame : kept) EXPECT_TRUE(gate.release_inwards(frame));
+        kept.clear();
+      }));
+  pipeline.add(plugin([](PacketBatch& packets, Gate& gate) {
+    for (const std::size_t i : packets) {
+      if (packets.bytes(i)[0] == std::byte{3}) packets.drop(i, DropReason::filtered);
+      if (packets.bytes(i)[0] != std::byte{5}) continue;
+      auto frame = packets.take(i);  // and on at once, to those behind
+      ASSERT_TRUE(frame);
+      EXPECT_TRUE(gate.release_inwards(*frame));
+    }
+  }));
+  pipeline.add(note(behind));
+
+  ReturnedPackets more;
+  send_numbered(far, 8);
+  EXPECT_THAT(take_in(near, pipeline), ElementsAre(0, 2, 4, 6));
+  EXPECT_FALSE(pipeline.returned(more, 1s));
+  pipeline.tick(2s);
+
+  std::vector<int> came;
+  int rounds = 0;
+  for (; pipeline.returned(more, 2s); ++rounds) {
+    for (const std::size_t i : more) came.push_back(std::to_integer<int>(more.bytes(i)[0]));
+    EXPECT_EQ(forward(more, left.tx()), rounds == 0 ? 2U : 1U);
+    EXPECT_TRUE(more.empty());
+    more.finish();
+  }
+  left.tx().flush();
+  EXPECT_EQ(rounds, 2);
+  EXPECT_THAT(came, ElementsAre(1, 7, 5));
+  EXPECT_THAT(numbers(received(right)), ElementsAre(1, 7, 5));
+  EXPECT_THAT(before, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+  EXPECT_THAT(behind, ElementsAre(0, 2, 4, 6, 1, 7, 5));
+
+  const auto stats = pipeline.stats();
+  for (const auto& each : stats) expect_balanced(each.in);
+  EXPECT_EQ(stats[1].kept, 4U);
+  EXPECT_EQ(stats[1].released, 4U);
+  EXPECT_EQ(stats[2].in.seen, 8U);
+  EXPECT_EQ(stats[2].in.dropped[static_cast<std::size_t>(DropReason::filtered)], 1U);
+  EXPECT_EQ(near.stats().tx.dropped[static_cast<std::size_t>(DropReason::filtered)], 1U);
+  expect_balanced(near);
+  expect_balanced(left);
+}
+
+TEST(Pipeline, AsManyFramesAsABatchHoldsWaitToGoOnInwards) {
+  auto [near, far] = open_ends();
+  Pipeline pipeline(&near.tx());
+  std::vector<Frame> kept;
+  pipeline.add(plugin(
+      [&](PacketBatch& packets, Gate&) {
+        for (const std::size_t i : packets) kept.push_back(std::move(*packets.take(i)));
+      },
+      {},
+      [&](Gate& gate) {
+        while (!kept.empty() && gate.release_inwards(kept.back())) kept.pop_back();
+      }));
+  const std::size_t unused = near.rx().pool()->unused();
+  for (unsigned first = 0; first < 100; first += 50) {
+    send_numbered(far, 50, first);
+    take_in(near, pipeline);
+  }
+  pipeline.tick(1s);
+  EXPECT_EQ(kept.size(), 100 - PacketBatch::capacity);
+  EXPECT_TRUE(kept.back()) << "refused, and still the plugin's";
+
+  ReturnedPackets more;
+  ASSERT_TRUE(pipeline.returned(more, 1s));
+  EXPECT_EQ(more.count(), PacketBatch::capacity);
+  EXPECT_EQ(more.room(0).before, near.rx().headroom());
+  more.drop_rest(DropReason::filtered);
+  EXPECT_EQ(near.stats().tx.dropped[static_cast<std::size_t>(DropReason::filtered)], PacketBatch::capacity);
+  kept.clear();
+  EXPECT_EQ(near.rx().pool()->unused(), unused) << "every frame is back";
+  EXPECT_EQ(pipeline.stats()[0].released, PacketBatch::capacity);
   expect_balanced(near);
 }
 

@@ -111,4 +111,57 @@ std::size_t TxPackets::commit(efio::TxBatch& batch, std::size_t size, std::uint6
   return frames;
 }
 
+// ---- Kept, and handed on ----
+
+void ReturnedPackets::fill(std::span<Frame> frames, std::span<const std::size_t> first,
+                           efio::TxQueue* counted_at) noexcept {
+  finish();
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    frames_[i] = std::move(frames[i]);
+    own_slots_[i] = frames_[i].slot();
+    first_[i] = first[i];
+  }
+  counted_at_ = counted_at;
+  assign(own_slots_.data(), frames.size());
+}
+
+// With what plugins have done to its slot.
+Frame& ReturnedPackets::frame(std::size_t i) noexcept {
+  frames_[i].slot() = slots_[i];
+  return frames_[i];
+}
+
+efio::Room ReturnedPackets::room(std::size_t i) const noexcept {
+  const Slot& slot = slots_[i];
+  const std::size_t behind = frames_[i].pool()->frame_size() - slot.offset - slot.length;
+  return {.before = slot.offset, .behind = behind};
+}
+
+std::expected<Frame, DropReason> ReturnedPackets::take_slot(std::size_t i) noexcept { return std::move(frame(i)); }
+
+void ReturnedPackets::settle_drop(std::size_t i, DropReason reason) noexcept {
+  frames_[i] = Frame();
+  if (counted_at_ != nullptr) counted_at_->drop(1, reason);
+}
+
+void ReturnedPackets::drop_rest(DropReason reason) noexcept {
+  for (const std::size_t i : *this) settle_drop(i, reason);
+  here_ = 0;
+}
+
+void ReturnedPackets::finish() noexcept {
+  for (std::size_t i = 0; i < size_; ++i) frames_[i] = Frame();
+  assign(own_slots_.data(), 0);
+}
+
+std::size_t forward(ReturnedPackets& packets, efio::TxQueue& tx) noexcept {
+  std::size_t went = 0;
+  for (const std::size_t i : packets) {
+    if (!tx.put(packets.frame(i))) break;
+    packets.here_ &= ~(std::uint64_t{1} << i);
+    ++went;
+  }
+  return went;
+}
+
 }  // namespace efnet

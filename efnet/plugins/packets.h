@@ -217,4 +217,42 @@ class EFIO_EXPORT TxPackets final : public PacketBatch {
   std::uint64_t staged_ = 0, made_ = 0;
 };
 
+// Frames that plugins had kept and handed on inwards; the program asks for them after each ingate() and tick().
+//
+//     efnet::ReturnedPackets more;
+//     while (pipeline.returned(more, now)) {
+//       efnet::forward(more, other.tx());
+//       more.finish();
+//     }
+//
+// For the queue that they came from they had been delivered when they were kept: what is dropped now is counted at the
+// port's outgoing queue, as what Gate::discard() gives up.
+class EFIO_EXPORT ReturnedPackets final : public PacketBatch {
+ public:
+  ReturnedPackets() noexcept : PacketBatch(nullptr, 0) {}
+  ~ReturnedPackets() override { finish(); }
+
+  efio::Room room(std::size_t i) const noexcept override;
+
+  // Gives all frames back. Those that are still here have been delivered to the program; drop_rest() says otherwise.
+  void finish() noexcept;
+  void drop_rest(efio::DropReason reason) noexcept;
+
+ private:
+  friend class Pipeline;
+  friend EFIO_EXPORT std::size_t forward(ReturnedPackets& packets, efio::TxQueue& tx) noexcept;
+  // In place of what was here; `first[i]` is the first plugin whose ingate frame i has not seen.
+  void fill(std::span<efio::Frame> frames, std::span<const std::size_t> first, efio::TxQueue* counted_at) noexcept;
+  efio::Frame& frame(std::size_t i) noexcept;
+  std::expected<efio::Frame, efio::DropReason> take_slot(std::size_t i) noexcept override;
+  void settle_drop(std::size_t i, efio::DropReason reason) noexcept override;
+
+  std::array<efio::Slot, capacity> own_slots_;
+  std::array<efio::Frame, capacity> frames_;
+  std::array<std::size_t, capacity> first_;
+  efio::TxQueue* counted_at_ = nullptr;
+};
+
+EFIO_EXPORT std::size_t forward(ReturnedPackets& packets, efio::TxQueue& tx) noexcept;
+
 }  // namespace efnet

@@ -131,6 +131,33 @@ class Pipeline::Running final : public Gate {
     if (tx_ != nullptr) tx_->drop(1, reason);
   }
 
+  bool release_inwards(efio::Frame& frame) noexcept override {
+    if (!frame || inward_count_ == inward_.size()) return false;
+    inward_from_[inward_count_] = current_ + 1;
+    inward_[inward_count_++] = std::move(frame);
+    frame = efio::Frame();
+    stages[current_]->released.add(1);
+    return true;
+  }
+
+  // A plugin sees those that come from before it. What it hands on itself meanwhile is for the next call.
+  bool returned(ReturnedPackets& packets, std::chrono::nanoseconds now) noexcept {
+    const std::size_t count = std::exchange(inward_count_, 0);
+    packets.fill(std::span(inward_).first(count), std::span(inward_from_).first(count), tx_);
+    if (count == 0) return false;
+    now_ = now;
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      std::uint64_t others = 0;
+      for (std::size_t frame = 0; frame < count; ++frame) others |= packets.first_[frame] > i ? bit(frame) : 0;
+      others &= packets.here_;
+      packets.here_ &= ~others;
+      run(i, Direction::rx, packets);
+      packets.here_ |= others;
+    }
+    commit_staged();
+    return true;
+  }
+
   std::vector<std::unique_ptr<Stage>> stages;
   Counter came_through;  // of what plugins made
 
@@ -236,6 +263,11 @@ class Pipeline::Running final : public Gate {
   std::size_t most_kept_;
   std::shared_ptr<efio::Pool> spares_;
 
+  // Handed on inwards, and by which plugin's successor they are to be seen first.
+  std::array<efio::Frame, PacketBatch::capacity> inward_;
+  std::array<std::size_t, PacketBatch::capacity> inward_from_;
+  std::size_t inward_count_ = 0;
+
   std::size_t current_ = 0;               // the plugin at work
   unsigned depth_ = 0;                    // how many of pass_on_staged() are under way
   std::optional<efio::TxBatch> claimed_;  // our own claim
@@ -276,6 +308,9 @@ void Pipeline::ingate(PacketBatch& packets, std::chrono::nanoseconds now) noexce
 void Pipeline::outgate(PacketBatch& packets, std::chrono::nanoseconds now) noexcept { running_->out(packets, now); }
 void Pipeline::outgate(TxPackets& packets, std::chrono::nanoseconds now) noexcept { running_->out(packets, now); }
 void Pipeline::tick(std::chrono::nanoseconds now) noexcept { running_->tick(now); }
+bool Pipeline::returned(ReturnedPackets& packets, std::chrono::nanoseconds now) noexcept {
+  return running_->returned(packets, now);
+}
 
 std::uint64_t Pipeline::made() const noexcept { return running_->came_through.get(); }
 

@@ -68,6 +68,9 @@ class EFIO_EXPORT Pipeline {
   void outgate(PacketBatch& packets, std::chrono::nanoseconds now) noexcept;
   void outgate(TxPackets& packets, std::chrono::nanoseconds now) noexcept;
   void tick(std::chrono::nanoseconds now) noexcept;
+  // What plugins have handed on inwards since, after the ingates of those behind them; false where there is nothing.
+  // `packets` is finished first.
+  bool returned(ReturnedPackets& packets, std::chrono::nanoseconds now) noexcept;
 
   // Frames of plugins' own that came through to the queue; the others of PluginStats::made were given up on their way.
   // Any thread.

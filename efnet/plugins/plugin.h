@@ -43,6 +43,11 @@ class Gate {
   // A frame that was taken is given up, and counted under the reason at the port's outgoing queue.
   virtual void discard(efio::Frame frame, efio::DropReason reason) noexcept = 0;
 
+  // A frame that was taken goes on inwards, as if it came in now: through the ingates of the plugins behind this one,
+  // and to the program, which fetches it by Pipeline::returned(). False, and it stays with the plugin, where as many
+  // wait for that as a batch holds.
+  virtual bool release_inwards(efio::Frame& frame) noexcept = 0;
+
  protected:
   Gate() = default;
 
@@ -76,7 +81,7 @@ class Plugin {
 
 // ---- Shared objects ----
 
-inline constexpr std::uint32_t plugin_abi = 1;  // grows with every change to the layouts and virtual functions above
+inline constexpr std::uint32_t plugin_abi = 2;  // grows with every change to the layouts and virtual functions above
 
 // What a shared object says of itself. The sizes tell a header of another version, or another compiler's idea of one.
 struct PluginModule {

@@ -24,9 +24,10 @@ struct Ends {
   efio::Port near, far;  // the pipeline is at `near`; the test plays the peer at `far`
 };
 
-inline Ends open_ends(const std::string& options = "") {
+// `which`: of several in one test.
+inline Ends open_ends(const std::string& options = "", const std::string& which = "") {
   const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-  const std::string name = std::string("pipe:") + test->test_suite_name() + "." + test->name();
+  const std::string name = std::string("pipe:") + test->test_suite_name() + "." + test->name() + which;
   auto near = efio::Port::open(name + "/a" + options);
   auto far = efio::Port::open(name + "/b");
   EXPECT_TRUE(near) << near.error().message();
