@@ -161,6 +161,55 @@ BENCHMARK(round_trip<Nothing>);
 BENCHMARK(round_trip<DropAll>);
 BENCHMARK(round_trip<MakeAll>);
 
+// Each frame kept, and handed on inwards at once.
+class KeepAll final : public Plugin {
+ public:
+  std::string_view name() const noexcept override { return "keep_all"; }
+  void ingate(PacketBatch& packets, Gate& gate) noexcept override {
+    for (const std::size_t i : packets)
+      if (auto frame = packets.take(i)) gate.release_inwards(*frame);
+  }
+};
+void keep_and_return(benchmark::State& state) {
+  Lent lent;
+  Pipeline pipeline(&lent.near.tx());
+  pipeline.add(std::make_shared<KeepAll>());
+  ReturnedPackets more;
+  for (auto _ : state) {
+    auto batch = lent.near.rx().receive(batch_size);
+    RxPackets packets(batch);
+    pipeline.ingate(packets, 1s);
+    packets.finish();
+    if (!pipeline.returned(more, 1s) || more.count() != batch_size) state.SkipWithError("a frame is missing");
+    forward(more, lent.near.tx());
+    more.finish();
+    lent.near.tx().flush();
+    lent.far.rx().receive(batch_size).finish();
+    auto free = lent.far.tx().claim(batch_size);
+    for (efio::Slot& slot : free) slot.length = 60;
+    free.commit();
+    lent.far.tx().flush();
+  }
+  per_packet(state);
+}
+BENCHMARK(keep_and_return);
+
+// A port as one of its VLANs: the tag on, on the way out, and off again on the way in.
+void vlan_in_and_out(benchmark::State& state) {
+  Lent lent;
+  Pipeline pipeline(&lent.near.tx());
+  if (const auto added = pipeline.add("vlan:7"); !added) return state.SkipWithError(added.error().message().c_str());
+  auto batch = lent.near.rx().receive(batch_size);
+  for (auto _ : state) {
+    RxPackets packets(batch);
+    pipeline.outgate(packets, 1s);
+    pipeline.ingate(packets, 1s);
+    if (packets.count() != batch_size) state.SkipWithError("a frame is missing");
+  }
+  per_packet(state);
+}
+BENCHMARK(vlan_in_and_out);
+
 }  // namespace
 
 BENCHMARK_MAIN();

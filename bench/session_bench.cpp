@@ -199,6 +199,75 @@ void expire_nothing(benchmark::State& state) {
 }
 BENCHMARK(expire_nothing);
 
+// A segment of an established connection, of sessions in random order, window checks included or not.
+void track_tcp(benchmark::State& state, bool windows) {
+  const auto keys = make_keys(static_cast<std::size_t>(state.range(0)));
+  auto table = SessionTable4::create({.capacity = keys.size(), .tcp_windows = windows});
+  for (const FlowKey4& key : keys) {
+    const SessionRef ref = table->insert({key, key.reversed()}, 1s).session;
+    const SessionRef back(ref.session(), true);
+    table->track_tcp(ref, {.sequence = 1, .window = 1000, .flags = tcp_flag::syn}, 1s);
+    table->track_tcp(back, {.acknowledgment = 2, .window = 1000, .flags = tcp_flag::syn | tcp_flag::ack}, 1s);
+  }
+  std::array<SessionRef, batch> found;
+  over(state, shuffled(keys, true), [&](const FlowKey4* at) {
+    table->lookup({at, batch}, found);
+    for (const SessionRef ref : found)
+      benchmark::DoNotOptimize(
+          table->track_tcp(ref, {.sequence = ref.is_reverse() ? 1U : 2U, .window = 1000, .flags = tcp_flag::ack}, 2s));
+  });
+}
+BENCHMARK_CAPTURE(track_tcp, states, false)->Arg(16 << 10)->Arg(1 << 20);
+BENCHMARK_CAPTURE(track_tcp, states_and_windows, true)->Arg(16 << 10)->Arg(1 << 20);
+
+// A full table: each new session takes the place of one that is evicted.
+void evict_and_insert(benchmark::State& state) {
+  const auto keys = make_keys(static_cast<std::size_t>(state.range(0)));
+  auto table = filled(keys, keys.size());
+  const std::array<std::uint8_t, 1> classes{0};
+  FlowKey4 fresh = keys[0];
+  fresh.domain = 2;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(table.evict(classes, 2s));
+    fresh.dst = fresh.dst.advanced(1);
+    table.insert({fresh, fresh.reversed()}, 2s);
+  }
+  if (table.size() != keys.size()) state.SkipWithError("not full");
+  rate(state, 1);
+}
+BENCHMARK(evict_and_insert)->Arg(16 << 10)->Arg(1 << 20);
+
+// Sessions that end by themselves, in random order, and as many that begin.
+void erase_and_insert(benchmark::State& state) {
+  const auto keys = make_keys(static_cast<std::size_t>(state.range(0)));
+  auto table = filled(keys, keys.size());
+  std::array<SessionRef, batch> found;
+  std::array<SessionTable4::New, batch> news;
+  std::array<SessionTable4::Inserted, batch> made;
+  over(state, shuffled(keys), [&](const FlowKey4* at) {
+    table.lookup({at, batch}, found);
+    for (std::size_t i = 0; i < batch; ++i) {
+      table.erase(found[i].session());
+      news[i] = {at[i], at[i].reversed()};
+    }
+    table.insert(news, 1s, made);
+  });
+  if (table.size() != keys.size()) state.SkipWithError("not full");
+}
+BENCHMARK(erase_and_insert)->Arg(16 << 10)->Arg(1 << 20);
+
+// All sessions looked at, for a report.
+void scan(benchmark::State& state) {
+  auto table = filled(make_keys(1 << 20), 1 << 20);
+  for (auto _ : state) {
+    std::uint64_t sum = 0;
+    table.scan(0, table.capacity(), [&](std::uint32_t, const SessionState& one) { sum += one.value; });
+    benchmark::DoNotOptimize(sum);
+  }
+  rate(state, table.capacity());
+}
+BENCHMARK(scan);
+
 // ---- Peers ----
 
 void absl_hit(benchmark::State& state) {

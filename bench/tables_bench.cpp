@@ -94,6 +94,40 @@ void arp_receive(benchmark::State& state) {
 }
 BENCHMARK(arp_receive);
 
+void ndp_receive(benchmark::State& state) {
+  auto table = NdpTable::create();
+  const Ipv6Address ours = Ipv6Address::from_numbers(0x2001'0db8'0000'0000, 1);
+  const MacAddress theirs{2, 0, 0, 0, 0, 2};
+  table->add_local({0, {ours, 64}, {2, 0, 0, 0, 0, 1}}, false, 1s);
+  std::array<std::byte, NdpMessage::max_frame> frame;
+  const auto asked = neighbor_solicitation(theirs, Ipv6Address::from_numbers(0x2001'0db8'0000'0000, 2), ours);
+  const std::size_t size = asked.emit(frame);
+  const auto packet = *Ipv6View::parse(std::span(frame).first(size).subspan(14));
+  for (auto _ : state) benchmark::DoNotOptimize(table->receive(packet, theirs, 0, 2s));
+}
+BENCHMARK(ndp_receive);
+
+// Addresses that nobody has yet: a batch asked for, the requests fetched, each answered and forgotten.
+void resolve_and_answer(benchmark::State& state) {
+  auto table = ArpTable::Table::create({.capacity = 4096});
+  std::vector<ArpTable::Key> keys;
+  for (std::uint32_t i = 0; i < 4096; ++i) keys.push_back({Ipv4Address(10, 0, 0, 0).advanced(i), 0});
+  std::array<ArpTable::Table::Solicit, batch> due;
+  Time now = 1s;
+  over(state, keys, [&](const ArpTable::Key* at) {
+    efio::Frame none;
+    Neighbour neighbour;
+    now += 10ms;
+    for (std::size_t i = 0; i < batch; ++i) table->resolve(at[i], none, now, neighbour);
+    if (table->poll(now, due) != batch) state.SkipWithError("not all were asked for");
+    for (std::size_t i = 0; i < batch; ++i) {
+      table->learn(at[i], MacAddress::from_number(i), Learn::confirm, now);
+      table->flush({.address = at[i].address, .vlan = at[i].vlan});
+    }
+  });
+}
+BENCHMARK(resolve_and_answer);
+
 void arp_poll_idle(benchmark::State& state) {
   auto table = ArpTable::create({.capacity = 100'000});
   for (std::uint32_t i = 0; i < 100'000; ++i)
@@ -136,6 +170,22 @@ BENCHMARK_CAPTURE(pool_acquire_release, random_1_address, false, 0, 1)->Arg(0)->
 BENCHMARK_CAPTURE(pool_acquire_release, random, false, 0)->Arg(0)->Arg(500)->Arg(999);
 BENCHMARK_CAPTURE(pool_acquire_release, sequential, true, 0)->Arg(0)->Arg(999);
 BENCHMARK_CAPTURE(pool_acquire_release, blocks_of_512, false, 512)->Arg(250)->Arg(500);
+
+// This port and no other, as a static mapping has it.
+void pool_take_and_release(benchmark::State& state) {
+  auto pool = IppPool::create({.ranges = {{{{198, 51, 100, 0}, {198, 51, 100, 63}}}}, .hold_down = 0s});
+  std::mt19937 random(1);
+  std::vector<IppBinding> wanted(4096);
+  for (IppBinding& one : wanted)
+    one = {Ipv4Address(198, 51, 100, static_cast<std::uint8_t>(random() % 64)),
+           static_cast<std::uint16_t>(1024 + random() % 60'000), IpProtocol::udp};
+  over(state, wanted, [&](const IppBinding* at) {
+    std::array<IppReleased, batch> released;
+    for (std::size_t i = 0; i < batch; ++i) benchmark::DoNotOptimize(pool->take(at[i], 1s));
+    pool->release({at, batch}, 1s, released);
+  });
+}
+BENCHMARK(pool_take_and_release);
 
 // The least that a pool must do: a port from a list, and back; no subscriber, no address, nothing checked.
 void list_acquire_release(benchmark::State& state) {

@@ -11,7 +11,7 @@ namespace efnet {
 efio::Result<SessionStore<FlowKey4>> SessionStore<FlowKey4>::create(std::size_t capacity, const KeyedHash& hash,
                                                                     bool baseline) {
   // Of three entries a line; fuller, and too many would lie in their second line.
-  constexpr double fill = 0.78;
+  constexpr double fill = 0.785;
   SessionStore store;
   store.hash_ = hash;
   store.find_ = choose_find(baseline);

@@ -116,6 +116,9 @@ void SessionTable<Key>::lookup_chunks(std::span<const Key> keys, std::span<Sessi
     }
     store_.template find<fetch>(keys.data() + done, places.data(), now, numbers.data());
     for (std::size_t i = 0; i < now; ++i) found[done + i] = SessionRef::from_bits(numbers[i]);
+    if (!fetch || windows_.size() == 0) continue;
+    for (std::size_t i = 0; i < now; ++i)
+      __builtin_prefetch(&windows_[numbers[i] == Store::none ? 0 : numbers[i] >> 1]);
   }
 }
 
