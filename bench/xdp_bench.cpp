@@ -1,6 +1,7 @@
 // Sending, receiving and forwarding over a device, to be held beside bare_xsk, which takes the same arguments:
 //
-//   xdp_bench send PORT SECONDS [FLOWS]       60-byte UDP frames to 02:02:02:02:02:77
+//   xdp_bench send PORT SECONDS [FLOWS]       60-byte UDP frames to 02:02:02:02:02:77; with flows, in random order: of so many
+//                                             source ports, and of half as many MAC addresses each way (BACK=1: the way back)
 //   xdp_bench receive PORT SECONDS            spinning
 //   xdp_bench wait PORT SECONDS               by a poller
 //   xdp_bench forward PORT SECONDS PORT2
@@ -62,17 +63,29 @@ efio::Port open(const char* name, efio::Direction direction) {
   return std::move(*port);
 }
 
-void send(efio::Port& port, Meter& meter, unsigned flows) {
+void send(efio::Port& port, Meter& meter, std::uint64_t flows) {
   constexpr std::size_t source_port = 34;
+  // The bytes of the addresses that tell the flows apart. What goes back has them the other way round.
+  const bool back = std::getenv("BACK") != nullptr;
+  const std::size_t near = back ? 2 : 8, far = back ? 8 : 2;
   std::array<unsigned char, frame_size> frame = {2, 2, 2, 2, 2, 0x77, 2, 2, 2, 2, 2, 1, 8, 0, 0x45, 0, 0, 46,
                                                  0, 0, 0, 0, 64, 17, 0x66, 0xb7, 10, 0, 0, 1, 10, 9, 9, 2,
                                                  3, 0xe8, 0, 9, 0, 26, 0, 0};
-  unsigned flow = 0;
+  if (back) std::swap(frame[5], frame[11]);
+  const auto put = [&](std::size_t at, std::uint64_t number) {
+    frame[at] = static_cast<unsigned char>(number >> 8), frame[at + 1] = static_cast<unsigned char>(number);
+  };
+  std::uint64_t drawn = 0;
   while (meter.running()) {
     auto batch = port.tx().claim(batch_size);
     for (auto& slot : batch) {
-      frame[source_port] = static_cast<unsigned char>(flow >> 8), frame[source_port + 1] = static_cast<unsigned char>(flow);
-      flow = flow + 1 < flows ? flow + 1 : 0;
+      std::uint64_t random = drawn += 0x9E37'79B9'7F4A'7C15;  // SplitMix64
+      random = (random ^ random >> 30) * 0xBF58'476D'1CE4'E5B9;
+      random = (random ^ random >> 27) * 0x94D0'49BB'1331'11EB;
+      const std::uint64_t flow = (random >> 32) * flows >> 32;
+      put(source_port, flow);
+      put(near, flow / 2);
+      put(far, ((random & UINT32_MAX) * flows >> 32) / 2);
       std::memcpy(slot.buffer + slot.offset, frame.data(), frame_size);
       slot.length = frame_size;
     }

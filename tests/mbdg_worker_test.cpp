@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "efnet/wire/address.h"
+#include "tests/support/privilege.h"
 #include "tools/mbdg/conservation.h"
 
 using efio::DropReason;
@@ -132,9 +133,9 @@ std::uint64_t count_of(const efio::DropCounts& dropped, DropReason reason) {
 TEST(MbdgWire, EveryFrameBothWaysInOrder) {
   Bridged bridged(2, waits());
   bridged.start();
-  constexpr std::uint32_t frames = 500'000;
+  const std::uint32_t frames = efio::test::is_long_run() ? 10'000'000 : 500'000;
   std::array<std::uint32_t, 2> sent{}, received{};
-  const auto end = std::chrono::steady_clock::now() + 60s;
+  const auto end = std::chrono::steady_clock::now() + 600s;
   while (received[0] + received[1] < 2 * frames && std::chrono::steady_clock::now() < end) {
     for (std::size_t host = 0; host < 2; ++host) {
       for (int i = 0; i < 32 && sent[host] < frames; ++i, ++sent[host])
@@ -225,7 +226,8 @@ void speak_at_random(Options options, bool lossless) {
   EXPECT_EQ(bridged.bridge().table().size(std::chrono::nanoseconds(efio::Clock::monotonic())), ports * 16);
 
   std::mt19937_64 random(6);
-  for (std::uint32_t sequence = 1; sequence <= 100'000; ++sequence) {
+  const std::uint32_t frames = efio::test::is_long_run() ? 10'000'000 : 100'000;
+  for (std::uint32_t sequence = 1; sequence <= frames; ++sequence) {
     const std::size_t from = random() % ports, to = random() % ports;
     const bool to_all = random() % 10 == 0;
     while (!bridged.send(from, to_all ? broadcast : address(to, random() % 16), address(from, random() % 16), sequence))
