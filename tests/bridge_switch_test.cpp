@@ -105,6 +105,28 @@ TEST(MacTable, AStaticEntryFindsRoomInAFullTable) {
   EXPECT_EQ(table.find(MacTable::key(0x0600'0000'0001, 0), 1s), 2);
 }
 
+// Found by bridge_switch_fuzz: its cell had gone to another address of the same batch.
+TEST(MacTable, ABatchThatTakesAnAgedAddressesPlaceLearnsThatAddressToo) {
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    auto table = std::move(*MacTable::create({.capacity = 2, .ageing = 1s, .seed = efnet::HashSeed::from(seed)}));
+    std::array<std::uint64_t, 16> keys;
+    std::array<std::uint16_t, 8> ports;
+    for (std::uint64_t i = 0; i < 4; ++i) table.learn(MacTable::key(0x0200'0000'0000 + i, 0), 1, 1s);
+    for (std::size_t i = 0; i < 8; ++i) keys[2 * i] = keys[2 * i + 1] = MacTable::key(0x0200'0000'0000 + (7 - i), 0);
+    table.learn_and_find(keys.data(), 8, 1, 10s, ports.data());
+    // All are there but those that were told.
+    EXPECT_EQ(table.size(10s) + table.not_learned(), 8U) << seed;
+    for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(ports[i], table.find(keys[2 * i], 10s)) << seed << ", " << i;
+  }
+}
+
+TEST(MacTable, AStaticEntryTakesNoLearnedOnesPlaceWhileThereIsAnother) {
+  auto table = make_table(64);
+  for (std::uint64_t i = 0; i < 20; ++i) table.learn(MacTable::key(0x0200'0000'0000 + i, 0), 1, 1000s);
+  for (std::uint64_t i = 20; i < 40; ++i) EXPECT_TRUE(table.add(MacTable::key(0x0200'0000'0000 + i, 0), 2));
+  EXPECT_EQ(table.size(1000s), 40U);
+}
+
 TEST(MacTable, MovesAreCounted) {
   auto table = make_table(64);
   const auto key = MacTable::key(MacAddress(2, 0, 0, 0, 0, 1), 0);

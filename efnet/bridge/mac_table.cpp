@@ -3,6 +3,11 @@
 #include <algorithm>
 #include <bit>
 
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)  // which takes a vector's load for one of a plain array
+#include <immintrin.h>
+#define EFNET_MAC_TABLE_AVX2
+#endif
+
 #include "efio/fail.h"
 
 namespace efnet {
@@ -14,6 +19,48 @@ void store(std::uint64_t& word, std::uint64_t value) noexcept { __atomic_store_n
 bool exchange(std::uint64_t& word, std::uint64_t from, std::uint64_t to) noexcept {
   return __atomic_compare_exchange_n(&word, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
+
+constexpr std::size_t words_a_line = 8, ways_a_line = 4;
+
+// Where the keys are in their first lines: the word's number among all of the table's. The number of a line's fifth word
+// says that it is not there. Each word of a vector is read at once, by all processors that have these instructions.
+using Locate = void (*)(const std::uint64_t* words, const std::uint64_t* keys, const std::uint32_t* lines, std::size_t n,
+                        std::uint32_t* found) noexcept;
+
+void locate_baseline(const std::uint64_t* words, const std::uint64_t* keys, const std::uint32_t* lines, std::size_t n,
+                     std::uint32_t* found) noexcept {
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::uint32_t first = lines[i] * words_a_line;
+    unsigned match = 1U << ways_a_line;
+#pragma GCC unroll 4
+    for (unsigned way = 0; way < ways_a_line; ++way) match |= static_cast<unsigned>(load(words[first + way]) == keys[i]) << way;
+    found[i] = first + static_cast<unsigned>(std::countr_zero(match));
+  }
+}
+
+#if defined(EFNET_MAC_TABLE_AVX2)
+[[gnu::target("avx2,bmi")]] void locate_avx2(const std::uint64_t* words, const std::uint64_t* keys, const std::uint32_t* lines,
+                                             std::size_t n, std::uint32_t* found) noexcept {
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::uint32_t first = lines[i] * words_a_line;
+    const __m256i held = _mm256_load_si256(reinterpret_cast<const __m256i*>(words + first));
+    const __m256i wanted = _mm256_set1_epi64x(static_cast<long long>(keys[i]));
+    const auto match = static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(held, wanted))));
+    found[i] = first + _tzcnt_u32(match | 1U << ways_a_line);
+  }
+}
+#endif
+
+Locate choose_locate() noexcept {
+#if defined(EFNET_MAC_TABLE_AVX2)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi")) return locate_avx2;
+#endif
+  return locate_baseline;
+}
+
+const Locate locate = choose_locate();
 
 }  // namespace
 
@@ -52,18 +99,16 @@ efio::Result<MacTable> MacTable::create(const MacTableOptions& options) {
   return static_cast<std::uint16_t>(place);
 }
 
-// Into the first cell that nobody needs. False: there is none.
-bool MacTable::enter(std::uint64_t key, std::uint64_t hash, std::uint64_t place, std::uint32_t second,
-                     bool over_learned) noexcept {
+// Into the first cell that may be taken. False: there is none.
+bool MacTable::enter(std::uint64_t key, std::uint64_t hash, std::uint64_t place, std::uint32_t second, Whose whose) noexcept {
   for (std::size_t choice = 0; choice < choices; ++choice) {
     Line& line = lines_[line_of(hash, choice)];
     for (std::size_t way = 0; way < ways; ++way) {
       const std::uint64_t held = load(line.keys[way]);
       if (held == (used | hidden)) continue;  // being replaced
       if ((held & used) != 0) {
-        const std::uint64_t held_place = load(line.places[way]);
-        const bool is_learned = (held_place & fixed_bit) == 0;
-        if (over_learned ? !is_learned : !is_old(held_place, second)) continue;
+        const std::uint64_t there = load(line.places[way]);
+        if (whose == Whose::nobodys || (there & fixed_bit) != 0 || (whose == Whose::aged && !is_old(there, second))) continue;
       }
       if (!exchange(line.keys[way], held, used | hidden)) continue;  // somebody else took it
       store(line.places[way], place);
@@ -83,22 +128,55 @@ void MacTable::count_move(std::uint64_t key, std::uint64_t hash, std::uint16_t f
   moving.last.store((before + 1) << 32 | std::uint64_t{from} << 16 | to, std::memory_order_relaxed);
 }
 
+void MacTable::learn_one(std::uint64_t key, std::uint64_t hash, std::uint64_t here, std::uint32_t second) noexcept {
+  const Cell known = cell_of(key, hash);
+  if (known.key == nullptr) {
+    if (!enter(key, hash, here, second, Whose::aged)) counts_->full.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  const std::uint64_t before = load(*known.place);
+  if (before == here || (before & fixed_bit) != 0) return;
+  const auto from = static_cast<std::uint16_t>(before), to = static_cast<std::uint16_t>(here);
+  if (from != to && !is_old(before, second)) [[unlikely]] count_move(key, hash, from, to);
+  // Only if it is still what was looked at: an entry that has become another's meanwhile keeps what it has.
+  if (load(*known.key) == key) exchange(*known.place, before, here);
+}
+
 void MacTable::learn(const std::uint64_t* keys, const std::uint64_t* hashes, std::size_t n, std::uint16_t port,
                      Time now) noexcept {
   const std::uint32_t second = seconds(now);
-  const std::uint64_t here = place(port, second);
+  for (std::size_t i = 0; i < n; ++i) learn_one(keys[i], hashes[i], place(port, second), second);
+}
+
+void MacTable::learn_and_find(const std::uint64_t* keys, std::size_t pairs, std::uint16_t port, Time now,
+                              std::uint16_t* ports) noexcept {
+  std::array<std::uint64_t, 2 * most_pairs> hashes;
+  std::array<std::uint32_t, 2 * most_pairs> lines, found;
+  const std::size_t n = 2 * std::min(pairs, most_pairs);
+  hash(keys, n, hashes.data());
   for (std::size_t i = 0; i < n; ++i) {
-    const Cell known = cell_of(keys[i], hashes[i]);
-    if (known.key == nullptr) {
-      if (!enter(keys[i], hashes[i], here, second)) counts_->full.fetch_add(1, std::memory_order_relaxed);
-      continue;
+    lines[i] = static_cast<std::uint32_t>(line_of(hashes[i], 0));
+    efio::prefetch_for_reading(&lines_[lines[i]]);
+  }
+  const auto* const words = reinterpret_cast<const std::uint64_t*>(lines_.data());
+  locate(words, keys, lines.data(), n, found.data());
+
+  const std::uint32_t second = seconds(now);
+  const std::uint64_t here = place(port, second);
+  // Each cell may have become another address's since it was located, by this very batch.
+  for (std::size_t i = 0; i < n; i += 2)
+    if ((found[i] & ways) != 0 || load(words[found[i] + ways]) != here || load(words[found[i]]) != keys[i]) [[unlikely]]
+      learn_one(keys[i], hashes[i], here, second);
+  for (std::size_t i = 1; i < n; i += 2) {
+    std::uint16_t& port_found = ports[i / 2];
+    if ((found[i] & ways) == 0) [[likely]] {
+      const std::uint64_t place = load(words[found[i] + ways]);
+      if (load(words[found[i]]) == keys[i]) [[likely]] {
+        port_found = is_old(place, second) ? nowhere : static_cast<std::uint16_t>(place);
+        continue;
+      }
     }
-    const std::uint64_t before = load(*known.place);
-    if (before == here || (before & fixed_bit) != 0) continue;
-    if (static_cast<std::uint16_t>(before) != port && !is_old(before, second)) [[unlikely]]
-      count_move(keys[i], hashes[i], static_cast<std::uint16_t>(before), port);
-    // Only if it is still what was looked at: an entry that has become another's meanwhile keeps what it has.
-    if (load(*known.key) == keys[i]) exchange(*known.place, before, here);
+    port_found = find_one(keys[i], hashes[i], second);
   }
 }
 
@@ -127,7 +205,9 @@ bool MacTable::add(std::uint64_t key, std::uint16_t port) noexcept {
     store(*known.place, fixed_bit | port);
     return true;
   }
-  return enter(key, hash, fixed_bit | port, 0) || enter(key, hash, fixed_bit | port, 0, true);
+  // Where nobody is, else where somebody was learned: it will be learned again.
+  constexpr std::uint32_t never = 0;
+  return enter(key, hash, fixed_bit | port, never, Whose::nobodys) || enter(key, hash, fixed_bit | port, never, Whose::learned);
 }
 
 bool MacTable::remove(std::uint64_t key) noexcept {

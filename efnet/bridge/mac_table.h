@@ -67,6 +67,12 @@ class EFIO_EXPORT MacTable {
   void find(const std::uint64_t* keys, const std::uint64_t* hashes, std::size_t n, Time now,
             std::uint16_t* ports) const noexcept;
 
+  // Both for a batch of frames at once, all these steps: keys[2 * i] are the sources, to be learned, keys[2 * i + 1] the
+  // destinations, to be found when all sources are known. At most `most_pairs`.
+  static constexpr std::size_t most_pairs = 64;
+  void learn_and_find(const std::uint64_t* keys, std::size_t pairs, std::uint16_t port, Time now,
+                      std::uint16_t* ports) noexcept;
+
   void learn(std::uint64_t key, std::uint16_t port, Time now) noexcept;
   std::uint16_t find(std::uint64_t key, Time now) const noexcept;
 
@@ -155,13 +161,14 @@ class EFIO_EXPORT MacTable {
     return static_cast<std::size_t>(std::uint64_t{mixed} * lines_.size() >> 32);
   }
   std::uint16_t find_one(std::uint64_t key, std::uint64_t hash, std::uint32_t second) const noexcept;
+  void learn_one(std::uint64_t key, std::uint64_t hash, std::uint64_t here, std::uint32_t second) noexcept;
   struct Cell {
     std::uint64_t* key = nullptr;  // null: not there
     std::uint64_t* place = nullptr;
   };
   Cell cell_of(std::uint64_t key, std::uint64_t hash) const noexcept;
-  bool enter(std::uint64_t key, std::uint64_t hash, std::uint64_t place, std::uint32_t second,
-             bool over_learned = false) noexcept;
+  enum class Whose : std::uint8_t { nobodys, aged, learned };  // what a new entry may take the place of, each more than before
+  bool enter(std::uint64_t key, std::uint64_t hash, std::uint64_t place, std::uint32_t second, Whose whose) noexcept;
   void count_move(std::uint64_t key, std::uint64_t hash, std::uint16_t from, std::uint16_t to) noexcept;
 
   KeyedHash hash_;

@@ -41,6 +41,10 @@ Switch::~Switch() = default;
 
 std::size_t Switch::ports() const noexcept { return ports_.size(); }
 
+std::uint64_t Switch::reachable_from(std::uint16_t port) const noexcept {
+  return all_ & ~bit(port) & ~(ports_[port].options.isolated ? isolated_ : 0);
+}
+
 Switch::Switch(MacTable table) : table_(std::move(table)) {}
 
 efio::Result<void> Switch::check(const SwitchOptions& options) {
@@ -125,16 +129,63 @@ bool Switch::classify(const Slot& slot, const Port& port, SwitchVerdict& verdict
   return id != 0 && port.options.vlans[id];
 }
 
+// What is flooded goes to all, within the limit; then only where it may go.
+inline void Switch::send_where(SwitchVerdict& verdict, Port& in, std::uint64_t reachable, Time now) const noexcept {
+  if (verdict.flooded) {
+    if (in.storm && !in.storm->take(1, now)) {
+      verdict.reason = DropReason::rate_limit;
+      return;
+    }
+    verdict.ports = all_;
+  }
+  verdict.ports &= reachable;
+  verdict.ports |= mirror_;
+}
+
+// A batch of unicast frames between stations, without VLANs: what nearly every batch is. False: it is another one.
+bool Switch::decide_plain(std::span<const Slot> slots, std::uint16_t port, Time now, SwitchVerdict* verdicts) noexcept {
+  std::array<std::uint64_t, 2 * batch> keys;
+  std::array<std::uint16_t, batch> places;
+  const std::size_t n = slots.size();
+  std::uint64_t any = 0;
+  std::uint32_t shortest = UINT32_MAX;
+  for (std::size_t i = 0; i < n; ++i) {
+    const Slot& slot = slots[i];
+    const std::byte* const bytes = slot.buffer + slot.offset;
+    const std::uint64_t from = source_of(bytes), to = destination_of(bytes);
+    keys[2 * i] = MacTable::key(from, 0);
+    keys[2 * i + 1] = MacTable::key(to, 0);
+    any |= from | to;
+    shortest = std::min(shortest, slot.length);
+  }
+  if ((any & group_bit) != 0 || shortest < EthernetView::min_header) [[unlikely]] return false;
+
+  table_.learn_and_find(keys.data(), n, port, now, places.data());
+  Port& in = ports_[port];
+  const std::uint64_t reachable = reachable_from(port);
+  for (std::size_t i = 0; i < n; ++i) {
+    SwitchVerdict verdict;
+    verdict.ports = (bit(places[i] & 63) & reachable) | mirror_;
+    if (places[i] == MacTable::nowhere) [[unlikely]] {
+      verdict.flooded = true;
+      send_where(verdict, in, reachable, now);
+    }
+    verdicts[i] = verdict;
+  }
+  return true;
+}
+
 void Switch::decide(std::span<const Slot> slots, std::uint16_t port, Time now, SwitchVerdict* verdicts) noexcept {
   const std::size_t n = std::min(slots.size(), batch);
   Port& in = ports_[port];
   const bool aware = !members_.empty();
+  const bool plain = (efio::summarize(slots.data(), n).flags & Slot::marks) == 0;
+  if (plain && !aware && bit(port) != mirror_ && decide_plain(slots.first(n), port, now, verdicts)) [[likely]] return;
   std::array<std::uint64_t, batch> sources{}, destinations{}, source_hashes, hashes;
   std::array<std::uint16_t, batch> places;
   std::array<std::uint8_t, batch> learned_at, found_at;
   std::size_t learning = 0, finding = 0;
 
-  const bool plain = (efio::summarize(slots.data(), n).flags & Slot::marks) == 0;
   for (std::size_t i = 0; i < n; ++i) {
     const Slot& slot = slots[i];
     SwitchVerdict& verdict = verdicts[i];
@@ -182,18 +233,10 @@ void Switch::decide(std::span<const Slot> slots, std::uint16_t port, Time now, S
     else
       verdict.ports = bit(places[k]);
   }
-  const std::uint64_t reachable = all_ & ~bit(port) & ~(in.options.isolated ? isolated_ : 0);
+  const std::uint64_t reachable = reachable_from(port);
   for (std::size_t k = 0; k < learning; ++k) {
     SwitchVerdict& verdict = verdicts[learned_at[k]];
-    if (verdict.flooded) {
-      if (in.storm && !in.storm->take(1, now)) {
-        verdict.reason = DropReason::rate_limit;
-        continue;
-      }
-      verdict.ports = all_;
-    }
-    verdict.ports &= reachable & members(verdict.vlan);
-    verdict.ports |= mirror_;
+    send_where(verdict, in, reachable & members(verdict.vlan), now);
   }
 }
 

@@ -87,7 +87,10 @@ class EFIO_EXPORT Switch {
  private:
   struct Port;
   explicit Switch(MacTable table);
+  bool decide_plain(std::span<const efio::Slot> slots, std::uint16_t port, Time now, SwitchVerdict* verdicts) noexcept;
+  void send_where(SwitchVerdict& verdict, Port& in, std::uint64_t reachable, Time now) const noexcept;
   bool classify(const efio::Slot& slot, const Port& port, SwitchVerdict& verdict) const noexcept;
+  std::uint64_t reachable_from(std::uint16_t port) const noexcept;
   std::uint64_t members(std::uint16_t vlan) const noexcept { return members_.empty() ? all_ : members_[vlan]; }
 
   MacTable table_;

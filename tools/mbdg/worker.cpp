@@ -121,19 +121,34 @@ void Worker::resume() noexcept {
 
 std::size_t Worker::round() {
   now_ = Clock::monotonic();
+  if (wiring_.sources.empty()) return 0;
   std::size_t moved = 0;
-  for (auto& source : wiring_.sources) moved += step(source);
+  if (budget_ != nullptr) [[unlikely]] {
+    for (auto& source : wiring_.sources) moved += step_within_budget(source);
+    return moved;
+  }
+  auto next = look(wiring_.sources.front());
+  for (std::size_t i = 0; i < wiring_.sources.size(); ++i) {
+    auto batch = std::move(next);
+    if (i + 1 < wiring_.sources.size()) next = look(wiring_.sources[i + 1]);
+    if (!batch.empty()) moved += handle(wiring_.sources[i], batch);
+  }
   return moved;
 }
 
-std::size_t Worker::step(Source& source) {
-  if (budget_ != nullptr && source.relay_to == nullptr) [[unlikely]] return step_within_budget(source);
+// A switch reads each frame: those of the next source are asked for while those of the one before are worked on.
+RxBatch Worker::look(const Source& source) {
   auto batch = source.rx->receive(options_.batch);
-  return batch.empty() ? 0 : handle(source, batch);
+  if (bridge_ != nullptr) batch.prefetch();
+  return batch;
 }
 
 // As many as may still come in; what stays in its queue has not come in yet.
 std::size_t Worker::step_within_budget(Source& source) {
+  if (source.relay_to != nullptr) {
+    auto batch = look(source);
+    return batch.empty() ? 0 : handle(source, batch);
+  }
   const std::size_t reserved = budget_->reserve(options_.batch);
   if (reserved == 0) return 0;
   auto batch = source.rx->receive(reserved);
@@ -221,7 +236,6 @@ bool Worker::still_waiting(std::uint64_t& since) const noexcept {
 }
 
 std::size_t Worker::through_switch(RxBatch& batch, std::uint16_t port) {
-  batch.prefetch();
   const nanoseconds now(static_cast<std::int64_t>(now_));
   std::optional<efnet::RxPackets> packets;
   if (wiring_.ingates[port]) {

@@ -72,7 +72,7 @@ class Worker {
   Result<void> watch_sources();
   void wake() noexcept;
 
-  std::size_t step(Source& source);
+  RxBatch look(const Source& source);
   std::size_t step_within_budget(Source& source);
   std::size_t handle(Source& source, RxBatch& batch);
   std::size_t pass_on(RxBatch& batch, TxQueue& tx, std::uint16_t port);
