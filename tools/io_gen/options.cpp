@@ -26,6 +26,8 @@ struct Words {
   std::string size, flows, order, seed, proto, src, dst, sport, dport, src_mac, dst_mac, vlan, stream_base, rate, burst,
       gaps;
   std::string count, duration, batch, cpus, write, loops;
+  std::string from, timing, loop;
+  std::vector<std::string> maps;
   std::string expect_sent, expect_received, expect_lost;
   unsigned threads = 1;
   bool no_tag = false, verify = false, no_verify = false, json = false, say_ready = false, expect_clean = false,
@@ -52,6 +54,24 @@ void add_traffic(CLI::App& app, Words& w) {
   group->add_option("--vlan", w.vlan, "VLAN tags, the outermost first: 10 or 10,20")->type_name("ID[,ID...]");
   group->add_flag("--no-tag", w.no_tag, "No sequence number and time in the payload");
   group->add_option("--stream-base", w.stream_base, "Number of the first stream in the tags [0]")->type_name("N");
+}
+
+void add_replay(CLI::App& app, Words& w) {
+  auto* group = app.add_option_group("Frames of a capture, in place of these");
+  group
+      ->add_option("--from", w.from,
+                   "Send the frames of this capture, pcap or pcapng; --src-mac and --dst-mac replace theirs")
+      ->type_name("FILE");
+  group
+      ->add_option("--timing", w.timing,
+                   "original, a factor such as 2 (twice as fast), or full [original; --rate in its place]")
+      ->type_name("HOW");
+  group->add_option("--loop", w.loop, "Passes over it; 0: for ever [1]")->type_name("N");
+  group
+      ->add_option("--map", w.maps,
+                   "Other addresses, sources and destinations: 10.0.0.0/8=172.0.0.0/8; may be repeated")
+      ->type_name("FROM=TO")
+      ->take_all();
 }
 
 void add_sending(CLI::App& app, Words& w) {
@@ -95,6 +115,7 @@ Commands add_commands(CLI::App& app, Words& w) {
   Commands c{};
   c.tx = app.add_subcommand("tx", "Send");
   c.tx->add_option("PORT", w.tx, "Where to send: packet:eth0, pcap:out.pcap, pipe:x")->required();
+  add_replay(*c.tx, w);
   add_sending(*c.tx, w);
   add_common(*c.tx, w);
 
@@ -248,6 +269,56 @@ std::chrono::nanoseconds read_duration(Reader& read, const std::string& word, st
   return otherwise;
 }
 
+// What only frames made here have; given with --from, it would count for nothing.
+std::optional<std::string_view> option_of_made_frames(const Words& w) {
+  const std::pair<std::string_view, bool> given[] = {{"--size", !w.size.empty()},
+                                                     {"--flows", !w.flows.empty()},
+                                                     {"--order", !w.order.empty()},
+                                                     {"--proto", !w.proto.empty()},
+                                                     {"--src", !w.src.empty()},
+                                                     {"--dst", !w.dst.empty()},
+                                                     {"--sport", !w.sport.empty()},
+                                                     {"--dport", !w.dport.empty()},
+                                                     {"--vlan", !w.vlan.empty()},
+                                                     {"--no-tag", w.no_tag},
+                                                     {"--stream-base", !w.stream_base.empty()}};
+  for (const auto& [option, is_given] : given)
+    if (is_given) return option;
+  return std::nullopt;
+}
+
+void read_replay(Reader& read, const Words& w, Options& options) {
+  if (w.from.empty()) {
+    for (const auto& [option, is_given] : {std::pair{"--timing", !w.timing.empty()},
+                                           std::pair{"--loop", !w.loop.empty()}, std::pair{"--map", !w.maps.empty()}})
+      if (is_given) read.refuse(option, "", "of which capture?", "--from FILE");
+    return;
+  }
+  if (const auto option = option_of_made_frames(w))
+    read.refuse("--from", w.from, fmt::format("{} is for frames that are made here", *option),
+                "--map, --src-mac and --dst-mac change those of a capture");
+  Replay replay;
+  replay.file = w.from;
+  replay.loops = read.number("--loop", w.loop, 1, 0, UINT32_MAX);
+  if (options.src_mac_given) replay.rewriting.src_mac = options.traffic.src_mac;
+  if (options.dst_mac_given) replay.rewriting.dst_mac = options.traffic.dst_mac;
+  for (const auto& map : w.maps) read.take(AddressMap::parse(map), replay.rewriting.maps.emplace_back());
+  if (w.timing.empty() ? !options.rate.limited() && w.rate != "line" : w.timing == "original") {
+    replay.factor = 1;
+  } else if (!w.timing.empty() && w.timing != "full") {
+    const auto factor = parse_fraction(w.timing);
+    if (factor && *factor >= 0.001 && *factor <= 1e6)
+      replay.factor = *factor;
+    else
+      read.refuse("--timing", w.timing, "not a factor from 0.001 to 1,000,000", "original, 2 or full");
+  }
+  if (!w.timing.empty() && options.rate.limited())
+    read.refuse("--timing", w.timing, "--rate says another", "one of the two");
+  if (replay.factor > 0)
+    options.rate_words = replay.factor == 1 ? "as recorded" : fmt::format("{} times as recorded", replay.factor);
+  options.replay = std::move(replay);
+}
+
 void read_rate(Reader& read, const Words& w, Options& options) {
   Rate& rate = options.rate;
   if (!w.rate.empty()) read.take(Rate::parse(w.rate), rate);
@@ -256,7 +327,7 @@ void read_rate(Reader& read, const Words& w, Options& options) {
   rate.seed = options.traffic.seed;
   if (rate.poisson && (!rate.limited() || rate.burst > 1))
     read.refuse("--gaps", w.gaps, rate.burst > 1 ? "a burst has no gaps" : "about which rate?", "--rate 1M");
-  if (w.expect_rate && !rate.limited())
+  if (w.expect_rate && !rate.limited() && w.from.empty())
     read.refuse("--expect-rate", "", "no rate was asked for", "--rate 1M or --burst 32@1ms");
   options.rate_words = w.burst.empty()  ? w.rate
                        : w.rate.empty() ? w.burst
@@ -271,6 +342,7 @@ Result<Options> make_options(const Words& w, Command command) {
   options.rx_port = w.rx;
   if (command != Command::rx) read_traffic(read, w, options);
   read_rate(read, w, options);
+  read_replay(read, w, options);
   options.count = read.number("--count", w.count, UINT64_MAX, 1, most_count);
   options.duration =
       read_duration(read, w.duration, command == Command::table ? std::chrono::seconds(1) : std::chrono::seconds(0));

@@ -9,6 +9,7 @@
 
 #include "efio/result.h"
 #include "tools/io_gen/rate.h"
+#include "tools/io_gen/replayer.h"
 #include "tools/io_gen/traffic.h"
 
 namespace efio::io_gen {
@@ -31,6 +32,7 @@ struct Options {
   std::vector<std::string> traffic_words;  // of table: its options about frames, but --flows and --order, as given
   Rate rate;
   std::string rate_words;  // as given
+  std::optional<Replay> replay;
   std::uint64_t count = UINT64_MAX;      // frames
   std::chrono::nanoseconds duration{0};  // 0: no limit; of table: a cell's
   std::size_t batch = 64;

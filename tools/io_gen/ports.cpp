@@ -33,7 +33,7 @@ void complete_addresses(Traffic& traffic, const Options& options, const PortInfo
 
 }  // namespace
 
-Result<Sending> open_for_sending(const std::string& uri, const Options& options) {
+Result<PortAndGenerator> open_for_sending(const std::string& uri, const Options& options) {
   auto port = Port::open(uri, {.direction = Direction::tx});
   if (!port) return std::unexpected(port.error());
   Traffic traffic = options.traffic;
@@ -44,11 +44,13 @@ Result<Sending> open_for_sending(const std::string& uri, const Options& options)
         .hint("a smaller --size");
   auto generator = Generator::create(traffic);
   if (!generator) return std::unexpected(generator.error());
-  return Sending{std::move(*port), std::move(*generator)};
+  return PortAndGenerator{std::move(*port), std::move(*generator)};
 }
 
-Result<Port> open_capture(const std::string& file) {
-  return Port::open(file.starts_with("pcap:") ? file : "pcap:" + escaped(file), {.direction = Direction::tx});
+Result<Port> open_capture(const std::string& file, Direction direction, std::string_view options) {
+  auto uri = file.starts_with("pcap:") ? file : "pcap:" + escaped(file);
+  if (!options.empty()) uri += fmt::format("{}{}", uri.find('?') == std::string::npos ? '?' : '&', options);
+  return Port::open(uri, {.direction = direction});
 }
 
 }  // namespace efio::io_gen

@@ -86,10 +86,9 @@ std::string histogram_text(const Histogram& all) {
 
 std::string gaps_text(const Outcome& o) {
   if (o.gaps == nullptr) return "";
-  std::string text = rate_reached(o)
-                         ? fmt::format("  the rate asked for, {}, was reached\n", o.rate_asked)
-                         : fmt::format("  the rate asked for, {}, was NOT reached: {:.2f} % of it was not sent\n",
-                                       o.rate_asked, o.behind * 100);
+  std::string text = rate_reached(o) ? fmt::format("  the rate asked for, {}, was reached\n", o.rate_asked)
+                                     : fmt::format("  the rate asked for, {}, was NOT reached: {:.2f} % behind\n",
+                                                   o.rate_asked, o.behind * 100);
   text += fmt::format("  gaps: mean {}, least {}\n", ns_text(o.gaps->all().mean()), histogram_text(o.gaps->all()));
   if (o.gaps->asked() > 0)
     text += fmt::format("        {:.2f} % within {:.0f} ns of {}\n", o.gaps->near() * 100, Gaps::near_ns,
@@ -150,9 +149,10 @@ bool rate_reached(const Outcome& o) { return o.behind <= 1e-4; }
 
 std::string report_text(const Outcome& o) {
   std::string text;
+  if (o.from_port != nullptr) text += tools::port_text(*o.from_port);
   if (o.tx_port != nullptr)
-    text += tools::port_text(*o.tx_port) + flows_text(*o.generator) + rate_text(o.tx, o.tx_port->info().link_bits) +
-            gaps_text(o);
+    text += tools::port_text(*o.tx_port) + (o.generator != nullptr ? flows_text(*o.generator) : "") +
+            rate_text(o.tx, o.tx_port->info().link_bits) + gaps_text(o);
   if (o.rx_port != nullptr)
     text += tools::port_text(*o.rx_port) + checker_text(*o.checker, o.sequence) +
             rate_text(o.rx, o.rx_port->info().link_bits) + delays_text(*o.checker);
@@ -163,13 +163,15 @@ std::string report_text(const Outcome& o) {
 Json report_json(const Outcome& o) {
   Json json = {{"version", version()}, {"elapsed_s", o.elapsed}, {"interrupted", o.interrupted}};
   auto& ports = json["ports"] = Json::array();
-  for (const Port* port : {o.tx_port, o.rx_port, o.copy_port})
+  for (const Port* port : {o.from_port, o.tx_port, o.rx_port, o.copy_port})
     if (port != nullptr) ports.push_back(tools::port_json(*port));
   auto& rate = json["rate"] = Json::object();
   if (o.tx_port != nullptr) {
     rate["tx_pps"] = o.tx.rate(o.tx_port->info().link_bits);
-    json["flows"] = o.generator->flows();
-    json["streams"] = o.generator->streams();
+    if (o.generator != nullptr) {
+      json["flows"] = o.generator->flows();
+      json["streams"] = o.generator->streams();
+    }
     if (o.gaps != nullptr) {
       rate["asked"] = o.rate_asked;
       rate["reached"] = rate_reached(o);
@@ -204,7 +206,7 @@ std::vector<std::string> not_met(const Options& options, const Outcome& o) {
     if (expect.sent && tx.sent != *expect.sent)
       sentences.push_back(fmt::format("--expect-sent {}: {} were sent", *expect.sent, tx.sent));
     if (expect.rate && !rate_reached(o))
-      sentences.push_back(fmt::format("--expect-rate: {:.2f} % of {} was not sent", o.behind * 100, o.rate_asked));
+      sentences.push_back(fmt::format("--expect-rate: {:.2f} % behind {}", o.behind * 100, o.rate_asked));
     // All were offered, yet not all were sent: the counters name the reasons.
     if (tx.offered == options.count && tx.sent != options.count)
       sentences.push_back(fmt::format("--count {}: {} were sent, {} dropped, {} pending", options.count, tx.sent,

@@ -27,6 +27,7 @@ struct Measured {
 
 struct Outcome {
   double elapsed = 0;  // s
+  const Port* from_port = nullptr;  // of a capture that is replayed
   const Port* tx_port = nullptr;
   const Port* rx_port = nullptr;
   const Port* copy_port = nullptr;

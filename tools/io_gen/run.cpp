@@ -12,6 +12,8 @@
 #include "tools/common/exit_code.h"
 #include "tools/io_gen/pacer.h"
 #include "tools/io_gen/ports.h"
+#include "tools/io_gen/replayer.h"
+#include "tools/io_gen/sender.h"
 
 namespace efio::io_gen {
 
@@ -40,22 +42,36 @@ Result<void> Run::prepare() {
     checker_->measure_delays();
   }
   if (!options_.write.empty()) {
-    auto port = open_capture(options_.write);
+    auto port = open_capture(options_.write, Direction::tx);
     if (!port) return std::unexpected(port.error());
     copy_port_ = std::move(*port);
   }
-  if (sends()) {
-    auto opened = open_for_sending(options_.tx_port, options_);
-    if (!opened) return std::unexpected(opened.error());
-    tx_port_ = std::move(opened->port);
-    generator_ = std::move(opened->generator);
-    if (options_.command == Command::both && options_.threads == 2) generator_->expect_reader_elsewhere();
-    sender_.emplace(tx_port_->tx(), *generator_, options_.rate, options_.count, options_.batch);
-  }
+  if (sends())
+    if (auto ok = open_sender(); !ok) return ok;
   if (receives()) {
     const auto most = options_.command == Command::rx ? options_.count : UINT64_MAX;
     receiver_.emplace(*rx_port_, *checker_, most, options_.batch, copy_port_ ? &copy_port_->tx() : nullptr);
   }
+  return {};
+}
+
+Result<void> Run::open_sender() {
+  if (const auto& replay = options_.replay) {
+    auto from = open_capture(replay->file, Direction::rx, fmt::format("timing=full&loop={}", replay->loops));
+    if (!from) return std::unexpected(from.error());
+    auto port = Port::open(options_.tx_port, {.direction = Direction::tx});
+    if (!port) return std::unexpected(port.error());
+    from_port_ = std::move(*from), tx_port_ = std::move(*port);
+    sender_ = std::make_unique<Replayer>(from_port_->rx(), tx_port_->tx(), *replay, options_.rate, options_.count,
+                                         options_.batch);
+    return {};
+  }
+  auto opened = open_for_sending(options_.tx_port, options_);
+  if (!opened) return std::unexpected(opened.error());
+  tx_port_ = std::move(opened->port);
+  generator_ = std::move(opened->generator);
+  if (options_.command == Command::both && options_.threads == 2) generator_->expect_reader_elsewhere();
+  sender_ = std::make_unique<Sender>(tx_port_->tx(), *generator_, options_.rate, options_.count, options_.batch);
   return {};
 }
 
@@ -73,13 +89,17 @@ Result<void> Run::send() {
   auto poller = Poller::create({.busy_poll = nanoseconds(busy_ns)});
   if (!poller) return std::unexpected(poller.error());
   if (auto ok = poller->add(tx_port_->tx()); !ok) return ok;
+  auto frames = Poller::create();  // of a capture that comes by a pipe
+  if (!frames) return std::unexpected(frames.error());
+  if (from_port_)
+    if (auto ok = frames->add(from_port_->rx()); !ok) return ok;
   send_start_ = Clock::monotonic();
   while (!stop_.requested() && !sender_->done()) {
     if (sender_->step() > 0) continue;
     if (sender_->idle() > 0)
       wait_for(sender_->idle());
     else if (!sender_->done())
-      poller->wait(longest_sleep);
+      (sender_->starved() ? *frames : *poller).wait(longest_sleep);
   }
   finish_sending();
   return {};
@@ -222,7 +242,7 @@ void Run::collect(Result<void> result) {
 
 // What queues failed of, and what only closing tells (a file that could not be completed).
 void Run::collect_errors() {
-  for (auto* port : {&tx_port_, &rx_port_, &copy_port_}) {
+  for (auto* port : {&from_port_, &tx_port_, &rx_port_, &copy_port_}) {
     if (!*port) continue;
     for (std::size_t i = 0; i < (*port)->tx_queues(); ++i) collect((*port)->tx(i).status());
     for (std::size_t i = 0; i < (*port)->rx_queues(); ++i) collect((*port)->rx(i).status());
@@ -241,7 +261,7 @@ void Run::judge() {
   if (tx_port_) {
     const auto tx = tx_port_->stats().tx;
     o.tx_port = &*tx_port_;
-    o.generator = &*generator_;
+    if (generator_) o.generator = &*generator_;
     o.rate_asked = options_.rate_words;
     o.gaps = sender_->gaps() ? &*sender_->gaps() : nullptr;
     o.tx = {tx.sent, tx.bytes, seconds_between(send_start_, send_end_)};
@@ -253,6 +273,7 @@ void Run::judge() {
     o.rx = {rx.delivered, rx.bytes, seconds_between(receiver_->first(), receiver_->newest())};
   }
   if (copy_port_) o.copy_port = &*copy_port_;
+  if (from_port_) o.from_port = &*from_port_;
 }
 
 int Run::report() {

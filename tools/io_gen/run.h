@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <optional>
 
 #include "efio/poller.h"
@@ -10,7 +11,7 @@
 #include "tools/io_gen/options.h"
 #include "tools/io_gen/receiver.h"
 #include "tools/io_gen/report.h"
-#include "tools/io_gen/sender.h"
+#include "tools/io_gen/sending.h"
 
 namespace efio::io_gen {
 
@@ -34,6 +35,7 @@ class Run {
   Result<void> send();
   Result<void> receive();
   Result<void> both_in_turn();
+  Result<void> open_sender();
   void finish_sending();
   void receive_rest();
   Result<Poller> rx_poller();
@@ -52,10 +54,10 @@ class Run {
   std::atomic<unsigned> working_{0};
   std::atomic<bool> sent_all_{false};
 
-  std::optional<Port> tx_port_, rx_port_, copy_port_;
+  std::optional<Port> from_port_, tx_port_, rx_port_, copy_port_;
   std::optional<Generator> generator_;
   std::optional<Checker> checker_;
-  std::optional<Sender> sender_;
+  std::unique_ptr<Sending> sender_;
   std::optional<Receiver> receiver_;
 
   std::uint64_t send_start_ = 0, send_end_ = 0;
