@@ -71,7 +71,7 @@ TEST(Options, TheSmallestSizeWithRoomForTheTagIsNamed) {
 
 TEST(Options, TheFirstMistakeIsTold) {
   EXPECT_THAT(refusal({"tx", "pipe:x", "--count", "0", "--size", "3"}), HasSubstr("--size 3"));
-  EXPECT_THAT(refusal({"frobnicate"}), HasSubstr("there is no command frobnicate; tx, rx, both or table"));
+  EXPECT_THAT(refusal({"frobnicate"}), HasSubstr("there is no command frobnicate; tx, rx, both, table or rfc2544"));
   EXPECT_THAT(refusal({"table", "--rx", "pipe:x"}), HasSubstr("a table needs both ports"));
   EXPECT_THAT(refusal({"rx"}), HasSubstr("PORT"));
 }

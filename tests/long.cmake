@@ -29,6 +29,7 @@ efio_long_test(engine_contract_netns_test *.ReopensWithoutALeak:*.TwoOpeningsInT
 efio_long_test(engine_contract_netns_test xdp_*-*.ReopensWithoutALeak:*.TwoOpeningsInTwoThreadsCountExactly xdp_contract)
 efio_long_test(xdp_netns_test *.ASlowReceiverUnderFullLoad* xdp_slow_receiver)
 efio_long_test(io_gen_rate_test Pacer.DoesNotDrift)
+efio_long_test(io_gen_rfc2544_test Rfc2544.FindsTheRateOfADevice)
 efio_long_test(queue_model_test)
 efio_long_test(queue_stress_test)
 efio_long_test(mbdg_worker_test)

@@ -41,7 +41,7 @@ def leavings():
 def words_that_are_wrong():
     tx = ["tx", "pipe:x"]
     check(usage, [], "subcommand", "--help")
-    check(usage, ["nonsense"], "nonsense", "tx, rx, both or table")
+    check(usage, ["nonsense"], "nonsense", "tx, rx, both, table or rfc2544")
     check(usage, ["tx"], "PORT")
     check(usage, ["both", "pipe:x"], "RXPORT")
     check(usage, ["both", "pipe:x", "pipe:x", ""], "empty word")

@@ -10,6 +10,13 @@ int main(int count, char** arguments) {
     const auto options = io_gen::parse_options(count, arguments);
     if (!options) return tools::complain("io_gen", options.error());
     if (!*options) return tools::exit_done;
-    return (*options)->command == io_gen::Command::table ? io_gen::run_table(**options) : io_gen::run(**options);
+    switch ((*options)->command) {
+      case io_gen::Command::table:
+        return io_gen::run_table(**options);
+      case io_gen::Command::rfc2544:
+        return io_gen::run_rfc2544(**options);
+      default:
+        return io_gen::run(**options);
+    }
   });
 }

@@ -17,6 +17,7 @@ namespace efio::io_gen {
 
 namespace {
 
+constexpr std::uint64_t most_rate = 10'000'000'000;
 constexpr std::uint64_t most_count = std::uint64_t{1} << 62;
 constexpr auto longest_run = std::chrono::hours(24 * 366);
 
@@ -27,6 +28,8 @@ struct Words {
       gaps;
   std::string count, duration, batch, cpus, write, loops;
   std::string from, timing, loop;
+  std::string tests, sizes, trial, latency_trial, latency_trials, bursts, residual, pause, max_rate, resolution,
+      tolerate;
   std::vector<std::string> maps;
   std::string expect_sent, expect_received, expect_lost;
   unsigned threads = 1;
@@ -96,6 +99,27 @@ void add_receiving(CLI::App& app, Words& w) {
                "End with 1 if any is lost, duplicated, reordered, or its checksum wrong");
 }
 
+void add_rfc2544(CLI::App& app, Words& w) {
+  app.add_option("--tests", w.tests, "Of throughput, latency, loss, back-to-back; or all [throughput]")
+      ->type_name("LIST");
+  app.add_option("--sizes", w.sizes, "Bytes with FCS [64,128,256,512,1024,1280,1518]")->type_name("LIST");
+  app.add_option("--trial", w.trial, "How long each trial is [60s]")->type_name("TIME");
+  app.add_option("--latency-trial", w.latency_trial, "And each of latency [120s]")->type_name("TIME");
+  app.add_option("--latency-trials", w.latency_trials, "How many of them [20]")->type_name("N");
+  app.add_option("--bursts", w.bursts, "How many longest bursts to find [50]")->type_name("N");
+  app.add_option("--residual", w.residual, "Wait for frames still on their way [2s]")->type_name("TIME");
+  app.add_option("--pause", w.pause, "Between trials [5s]")->type_name("TIME");
+  app.add_option("--max-rate", w.max_rate, "Frames a second to begin with [what the sender reaches]")->type_name("N");
+  app.add_option("--resolution", w.resolution, "Of the throughput, as a share of the highest rate [0.1%]")
+      ->type_name("SHARE");
+  app.add_option("--tolerate", w.tolerate, "Share of frames that may be lost [0]")->type_name("SHARE");
+  app.add_option("--threads", w.threads, "One for both directions, or one each [1]")->check(CLI::IsMember({1, 2}));
+  add_traffic(app, w);
+  app.add_option("--batch", w.batch, "Frames moved at a time [64]")->type_name("N");
+  app.add_option("--cpu", w.cpus, "Processors for its threads: 0 or 0,1")->type_name("LIST");
+  app.add_flag("--json", w.json, "One JSON object on standard output, at the end");
+}
+
 void add_common(CLI::App& app, Words& w, bool table = false) {
   if (!table) app.add_option("--count", w.count, "Stop after so many frames")->type_name("N");
   app.add_option("--duration", w.duration, table ? "Of each cell [1s]" : "Stop after this time: 10, 10s, 500ms, 2min")
@@ -107,7 +131,7 @@ void add_common(CLI::App& app, Words& w, bool table = false) {
 }
 
 struct Commands {
-  CLI::App *tx, *rx, *both, *table;
+  CLI::App *tx, *rx, *both, *table, *rfc2544;
 };
 
 Commands add_commands(CLI::App& app, Words& w) {
@@ -143,6 +167,11 @@ Commands add_commands(CLI::App& app, Words& w) {
       ->type_name("NAME");
   add_traffic(*c.table, w);
   add_common(*c.table, w, true);
+
+  c.rfc2544 = app.add_subcommand("rfc2544", "Find what a device between two ports carries, as RFC 2544 says");
+  c.rfc2544->add_option("TXPORT", w.tx, "Where to send")->required();
+  c.rfc2544->add_option("RXPORT", w.rx, "Where it comes out")->required();
+  add_rfc2544(*c.rfc2544, w);
   return c;
 }
 
@@ -260,13 +289,49 @@ std::string loops_here() {
   return names;
 }
 
-std::chrono::nanoseconds read_duration(Reader& read, const std::string& word, std::chrono::nanoseconds otherwise) {
+double read_share(Reader& read, std::string_view option, const std::string& word, double otherwise, double least) {
+  if (word.empty()) return otherwise;
+  const auto share = parse_fraction(word);
+  if (share && *share >= least && *share <= 0.5) return *share;
+  read.refuse(option, word, share ? "out of range" : "not a share", "such as 0.1% or 0.001");
+  return otherwise;
+}
+
+std::chrono::nanoseconds read_duration(Reader& read, std::string_view option, const std::string& word,
+                                       std::chrono::nanoseconds otherwise) {
   if (word.empty()) return otherwise;
   const auto time = parse_duration(word);
   if (time && time->count() > 0 && *time <= longest_run) return *time;
-  read.refuse("--duration", word, time ? "out of range" : "not a time",
-              "above 0 and up to a year: 10, 10s, 500ms, 2min");
+  read.refuse(option, word, time ? "out of range" : "not a time", "above 0 and up to a year: 10, 10s, 500ms, 2min");
   return otherwise;
+}
+
+void read_rfc2544(Reader& read, const Words& w, Options& options) {
+  Rfc2544& test = options.rfc2544;
+  if (!w.size.empty()) read.refuse("--size", w.size, "a list of sizes is asked for", "--sizes 64,1518");
+  if (!w.sizes.empty()) {
+    test.sizes.clear();
+    for (const auto& word : CLI::detail::split(w.sizes, ','))
+      if (auto sizes = Sizes::parse(word); sizes && sizes->lengths().size() == 1)
+        test.sizes.push_back(sizes->largest() + fcs);
+      else
+        read.refuse("--sizes", w.sizes, fmt::format("\"{}\" is not a size", word), "64,512,1518");
+  }
+  if (!w.tests.empty() && !test.parse_tests(w.tests))
+    read.refuse("--tests", w.tests, "not known", "throughput, latency, loss, back-to-back or all");
+  test.trial = read_duration(read, "--trial", w.trial, test.trial);
+  // A shorter trial makes the one of latency as short, unless that is given.
+  test.latency_trial =
+      read_duration(read, "--latency-trial", w.latency_trial, w.trial.empty() ? test.latency_trial : test.trial);
+  test.residual = read_duration(read, "--residual", w.residual, test.residual);
+  test.pause = read_duration(read, "--pause", w.pause, test.pause);
+  test.latency_trials =
+      static_cast<unsigned>(read.number("--latency-trials", w.latency_trials, test.latency_trials, 1, 1000));
+  test.bursts = static_cast<unsigned>(read.number("--bursts", w.bursts, test.bursts, 1, 1000));
+  test.most = read.number("--max-rate", w.max_rate, 0, 1, most_rate);
+  test.resolution = read_share(read, "--resolution", w.resolution, test.resolution, 1e-6);
+  test.tolerated = read_share(read, "--tolerate", w.tolerate, 0, 0);
+  if (!options.traffic.tag) read.refuse("--no-tag", "", "loss is told by the tags", "a size with room for them");
 }
 
 // What only frames made here have; given with --from, it would count for nothing.
@@ -344,14 +409,15 @@ Result<Options> make_options(const Words& w, Command command) {
   read_rate(read, w, options);
   read_replay(read, w, options);
   options.count = read.number("--count", w.count, UINT64_MAX, 1, most_count);
-  options.duration =
-      read_duration(read, w.duration, command == Command::table ? std::chrono::seconds(1) : std::chrono::seconds(0));
+  options.duration = read_duration(read, "--duration", w.duration,
+                                   command == Command::table ? std::chrono::seconds(1) : std::chrono::seconds(0));
   options.batch = read.number("--batch", w.batch, 64, 1, Generator::most_batch);
   if (!w.cpus.empty()) read.take(tools::parse_cpus(w.cpus), options.cpus);
   options.threads = w.threads;
   options.verify = command == Command::rx ? w.verify : !w.no_verify;
   options.write = w.write;
   if (command == Command::table) options.traffic_words = traffic_words(w);
+  if (command == Command::rfc2544) read_rfc2544(read, w, options);
   if (!w.loops.empty() && !choose_short_kernel(w.loops))
     read.refuse("--loops", w.loops, "not among those that run on this processor", loops_here());
   options.json = w.json;
@@ -382,15 +448,16 @@ Result<std::optional<Options>> parse_options(int count, const char* const* argum
   // CLI11 says of an unknown command only that one is required.
   if (count > 1 && arguments[1][0] != '-' && arguments[1][0] != '\0' && !is_command(app, arguments[1]))
     return fail(Error::Kind::usage, "command line", "there is no command {}", arguments[1])
-        .hint("tx, rx, both or table; see `io_gen --help`");
+        .hint("tx, rx, both, table or rfc2544; see `io_gen --help`");
   const auto is_to_run =
       tools::parse(app, count, arguments, "`io_gen --help` and `io_gen COMMAND --help` list the options");
   if (!is_to_run) return std::unexpected(is_to_run.error());
   if (!*is_to_run) return std::nullopt;
-  const Command command = commands.tx->parsed()     ? Command::tx
-                          : commands.rx->parsed()   ? Command::rx
-                          : commands.both->parsed() ? Command::both
-                                                    : Command::table;
+  const Command command = commands.tx->parsed()      ? Command::tx
+                          : commands.rx->parsed()    ? Command::rx
+                          : commands.both->parsed()  ? Command::both
+                          : commands.table->parsed() ? Command::table
+                                                     : Command::rfc2544;
   auto options = make_options(words, command);
   if (!options) return std::unexpected(std::move(options.error()));
   return std::optional(std::move(*options));

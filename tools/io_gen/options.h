@@ -10,11 +10,12 @@
 #include "efio/result.h"
 #include "tools/io_gen/rate.h"
 #include "tools/io_gen/replayer.h"
+#include "tools/io_gen/rfc2544.h"
 #include "tools/io_gen/traffic.h"
 
 namespace efio::io_gen {
 
-enum class Command : std::uint8_t { tx, rx, both, table };
+enum class Command : std::uint8_t { tx, rx, both, table, rfc2544 };
 
 // What `--expect…` asks of a run; it ends with 1 where it is not met.
 struct Expectations {
@@ -42,7 +43,10 @@ struct Options {
   std::string write;  // of rx: the capture to write
   bool json = false;
   bool say_ready = false;  // a line on standard error once the ports are open, for scripts
+  // So long without a frame, after all was sent: none comes any more.
+  std::chrono::nanoseconds quiet{std::chrono::milliseconds(300)};
   Expectations expect;
+  Rfc2544 rfc2544;
 };
 
 // Nothing where help or a version was asked for, and printed. Errors: usage.

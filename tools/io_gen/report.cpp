@@ -24,6 +24,36 @@ double Measured::rate(std::uint64_t link_bits) const noexcept {
 
 namespace {
 
+constexpr std::array<std::pair<const char*, double>, 6> quantiles = {
+    {{"p50", .5}, {"p90", .9}, {"p99", .99}, {"p99.9", .999}, {"p99.99", .9999}, {"p99.999", .99999}}};
+
+}  // namespace
+
+std::string ns_text(double ns) {
+  if (ns < 10'000) return fmt::format("{:.0f} ns", ns);
+  if (ns < 10'000'000) return fmt::format("{:.2f} us", ns / 1e3);
+  return fmt::format("{:.2f} ms", ns / 1e6);
+}
+
+Json histogram_json(const Histogram& all) {
+  Json json = {{"count", all.count()}, {"min_ns", all.least()}, {"mean_ns", all.mean()}};
+  for (const auto& [name, share] : quantiles) json[fmt::format("{}_ns", name)] = all.quantile(share);
+  json["max_ns"] = all.most();
+  auto& steps = json["histogram"] = Json::array();
+  all.each(
+      [&](std::uint64_t first, std::uint64_t last, std::uint64_t count) { steps.push_back({first, last, count}); });
+  return json;
+}
+
+std::string histogram_text(const Histogram& all) {
+  std::string text = ns_text(static_cast<double>(all.least()));
+  for (const auto& [name, share] : quantiles)
+    text += fmt::format(", {} {}", name, ns_text(static_cast<double>(all.quantile(share))));
+  return text + fmt::format(", most {}", ns_text(static_cast<double>(all.most())));
+}
+
+namespace {
+
 std::string rate_text(const Measured& flow, std::uint64_t link_bits) {
   const double rate = flow.rate(link_bits);
   if (rate == 0) return "";
@@ -56,32 +86,6 @@ std::string flows_text(const Generator& generator) {
     text +=
         fmt::format(" that share {} streams: order is judged per stream, not per flow", grouped(generator.streams()));
   return text + "\n";
-}
-
-std::string ns_text(double ns) {
-  if (ns < 10'000) return fmt::format("{:.0f} ns", ns);
-  if (ns < 10'000'000) return fmt::format("{:.2f} us", ns / 1e3);
-  return fmt::format("{:.2f} ms", ns / 1e6);
-}
-
-constexpr std::array<std::pair<const char*, double>, 6> quantiles = {
-    {{"p50", .5}, {"p90", .9}, {"p99", .99}, {"p99.9", .999}, {"p99.99", .9999}, {"p99.999", .99999}}};
-
-Json histogram_json(const Histogram& all) {
-  Json json = {{"count", all.count()}, {"min_ns", all.least()}, {"mean_ns", all.mean()}};
-  for (const auto& [name, share] : quantiles) json[fmt::format("{}_ns", name)] = all.quantile(share);
-  json["max_ns"] = all.most();
-  auto& steps = json["histogram"] = Json::array();
-  all.each(
-      [&](std::uint64_t first, std::uint64_t last, std::uint64_t count) { steps.push_back({first, last, count}); });
-  return json;
-}
-
-std::string histogram_text(const Histogram& all) {
-  std::string text = ns_text(static_cast<double>(all.least()));
-  for (const auto& [name, share] : quantiles)
-    text += fmt::format(", {} {}", name, ns_text(static_cast<double>(all.quantile(share))));
-  return text + fmt::format(", most {}", ns_text(static_cast<double>(all.most())));
 }
 
 std::string gaps_text(const Outcome& o) {

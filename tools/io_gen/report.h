@@ -26,7 +26,7 @@ struct Measured {
 };
 
 struct Outcome {
-  double elapsed = 0;  // s
+  double elapsed = 0;               // s
   const Port* from_port = nullptr;  // of a capture that is replayed
   const Port* tx_port = nullptr;
   const Port* rx_port = nullptr;
@@ -41,6 +41,11 @@ struct Outcome {
   bool interrupted = false;
   std::vector<Error> errors;
 };
+
+// A histogram's ends and quantiles.
+tools::Json histogram_json(const Histogram& all);
+std::string histogram_text(const Histogram& all);
+std::string ns_text(double ns);
 
 std::string report_text(const Outcome& outcome);
 tools::Json report_json(const Outcome& outcome);

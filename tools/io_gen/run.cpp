@@ -23,7 +23,6 @@ using std::chrono::nanoseconds;
 
 constexpr nanoseconds longest_sleep = std::chrono::milliseconds(100);  // until a stop is seen
 constexpr nanoseconds live_period = std::chrono::seconds(1);
-constexpr std::uint64_t quiet_ns = 300'000'000;  // so long without a frame: none comes any more
 constexpr std::uint64_t longest_rest_ns = 3'000'000'000;
 constexpr std::uint64_t busy_ns = 20'000;  // look so long before sleeping
 
@@ -141,7 +140,7 @@ void Run::receive_rest() {
     const std::uint64_t now = Clock::monotonic();
     if (receiver_->step() > 0)
       newest = now;
-    else if (now - newest > quiet_ns)
+    else if (now - newest > static_cast<std::uint64_t>(options_.quiet.count()))
       return;
     if (now - start > longest_rest_ns) return;
   }
