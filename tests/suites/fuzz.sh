@@ -3,7 +3,7 @@ set -euo pipefail
 cd "$EFIO_SOURCE_DIR"
 seconds=${EFIO_FUZZ_SECONDS:-2}
 cmake --preset fuzz >/dev/null
-cmake --build --preset fuzz
+cmake --build --preset fuzz --target fuzz_targets
 ran=0
 for target in build/fuzz/bin/*_fuzz; do
   [ -x "$target" ] || continue
