@@ -405,7 +405,7 @@ inline void TxBatch::prefetch() const noexcept {
 }
 
 inline void RxBatch::prefetch() const noexcept {
-  for (std::size_t i = 0; i < size_; ++i) __builtin_prefetch(first_[i].buffer + first_[i].offset);
+  for (std::size_t i = 0; i < size_; ++i) prefetch_for_reading(first_[i].buffer + first_[i].offset);
 }
 
 inline void Queue::reclaim_inner(TxQueue& inner) noexcept {

@@ -461,6 +461,45 @@ TEST(MbdgGates, WhatIngatesTakeIsConsumed) {
   }
 }
 
+// Keeps every third of the numbered, and hands them on inwards: behind the batch they go where the others went.
+struct Holds final : efnet::Plugin {
+  std::string_view name() const noexcept override { return "holds"; }
+  void ingate(efnet::PacketBatch& packets, efnet::Gate& gate) noexcept override {
+    for (const auto i : packets) {
+      Content content;
+      std::memcpy(&content, packets.bytes(i).data() + 14, sizeof content);
+      if (content.sequence % 3 != 0 || content.sequence == 0) continue;
+      auto frame = packets.take(i);
+      if (frame) gate.release_inwards(*frame);
+    }
+  }
+};
+
+TEST(MbdgGates, WhatIngatesHandOnInwardsGoesOn) {
+  for (const bool is_wire : {true, false})
+    for (const std::uint64_t to : {std::uint64_t{0x0200'0000'0002}, broadcast, std::uint64_t{0x0200'0000'0001}}) {
+      Bridged bridged(is_wire ? 2 : 3, drops(), is_wire ? std::nullopt : std::optional(plain_switch(3)));
+      introduce(bridged);
+      auto& wiring = bridged.worker().wiring();
+      wiring.ingates[0] = std::make_unique<efnet::Pipeline>(&bridged.ends[0].tx());
+      wiring.ingates[0]->add(std::make_shared<Holds>());
+      wiring.outgates[1] = std::make_unique<efnet::Pipeline>(&bridged.ends[1].tx());
+      ASSERT_TRUE(wiring.outgates[1]->add("count:"));
+      send_all(bridged, 99, to);
+      EXPECT_EQ(wiring.ingates[0]->stats().front().released, 33U);
+      const bool goes_back = !is_wire && to == 0x0200'0000'0001;  // to who sent it
+      EXPECT_EQ(bridged.ends[1].stats().tx.sent, 1 + (goes_back ? 0U : 99U));
+      EXPECT_EQ(wiring.outgates[1]->stats().front().out.passed, goes_back ? 0U : 99U);
+      if (!is_wire && to == broadcast) {
+        EXPECT_EQ(bridged.ends[2].stats().tx.sent, 2 + 99U);
+      }
+      if (goes_back) {
+        EXPECT_EQ(count_of(bridged.ends[0].stats().tx.dropped, DropReason::filtered), 33U);
+      }
+      expect_conserved(bridged);
+    }
+}
+
 // The dump of dropped frames has those of plugins and of rates, each with its reason.
 TEST(MbdgDump, HasWhatWasDroppedAndWhy) {
   const auto path = testing::TempDir() + "efio_mbdg_worker_test.pcapng";

@@ -43,7 +43,8 @@ class NatMappings {
   // to be acquired or abandoned.
   void find_or_make(std::span<const FlowKey4> flows, Time now, std::span<Made> made);
   Made find_or_make(IpProtocol protocol, Ipv4Address inside, std::uint16_t port, Time now) {
-    const FlowKey4 flow{.src = inside, .src_port = port, .protocol = protocol};
+    FlowKey4 flow;
+    flow.src = inside, flow.src_port = port, flow.protocol = protocol;
     Made made;
     find_or_make({&flow, 1}, now, {&made, 1});
     return made;

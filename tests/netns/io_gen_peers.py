@@ -85,7 +85,7 @@ faulty = ("_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 
 
 
 def a_million_frames_are_seen_whole():
-    count, flows = 1_000_000, 1000
+    count, flows = (1_000_000 if os.environ.get("EFIO_LONG") == "1" else 200_000), 1000
     capture = path("million.pcap")
     with veth_pair() as (a, b):
         sent = tcpdump_while(b, count, lambda: a.run(io_gen, "tx", f"packet:{a.device}", "--count", count, "--flows", flows,
@@ -101,7 +101,7 @@ def a_million_frames_are_seen_whole():
     names = {frame[44:52] for frame in frames}
     assert len(names) == count, "a stream's sequence number came twice"
     assert tshark(capture, "udp.checksum.status == 1 && ip.checksum.status == 1 && !_ws.malformed") == count
-    print("a million frames: count, spread and checksums right")
+    print(f"{count} frames: count, spread and checksums right")
 
 
 def every_kind_of_frame_is_right():

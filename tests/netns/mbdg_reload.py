@@ -10,7 +10,7 @@ from _bridged import conserve, hosts_around, io_gen, mbdg
 
 require_root()
 require_program("ethtool")
-COUNT = 60_000
+COUNT = 60_000 if os.environ.get("EFIO_LONG") == "1" else 20_000
 
 
 def port(host, *lines):
@@ -50,10 +50,9 @@ def reload_under_load(kinds, *words):
             changes += 3
         out, error = receiver.communicate(timeout=60)
         got = json.loads(out)
-        assert receiver.returncode == 0, (got, error)
-        assert got["ports"][0]["rx"]["packets"] == COUNT, got
         out, error = interrupt(process)
         result = json.loads(out)
+        assert receiver.returncode == 0 and got["ports"][0]["rx"]["packets"] == COUNT, (got["ports"], result["ports"][:2], result["conservation"], result["reloads"])
         assert process.returncode == 0, error
         assert result["reloads"]["taken"] == changes and result["reloads"]["refused"] == changes // 3, result
         assert [entry["openings"] for entry in result["ports"][:2]] == [1, 1], result

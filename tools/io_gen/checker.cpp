@@ -97,7 +97,7 @@ void Checker::check(const RxBatch& batch, std::uint64_t looked) noexcept {
   const Slot* const slots = batch.begin();
   const std::size_t n = batch.size();
   std::uint64_t bytes = 0, quick = 0;
-  batch.prefetch();  // frames that another processor has written come over all at once, not one after the other
+  if (written_elsewhere_) batch.prefetch();
   for (std::size_t i = 0; i < n; ++i) bytes += slots[i].length;
   for (std::size_t i = 0; i < n;) {
     if (quick_way && !continued_ && slots[i].length == smallest_frame) [[likely]] {

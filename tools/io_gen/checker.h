@@ -28,6 +28,9 @@ class alignas(64) Checker {  // beside what the sending thread writes
   // `looked`: Clock::now() of the batch.
   void check(const RxBatch& batch, std::uint64_t looked) noexcept;
 
+  // Another processor writes the frames: get their lines from it all at once. Where none does, that would only cost.
+  void expect_writer_elsewhere() noexcept { written_elsewhere_ = true; }
+
   // From now on each tagged frame's delay is measured too. Throws std::bad_alloc.
   void measure_delays() { delays_.emplace(); }
   const std::optional<Delays>& delays() const noexcept { return delays_; }
@@ -42,7 +45,7 @@ class alignas(64) Checker {  // beside what the sending thread writes
   Sequences sequences_;
   std::optional<Delays> delays_;
   CheckCounts counts_;
-  bool verify_;
+  bool verify_, written_elsewhere_ = false;
   std::uint64_t names_[64] = {};  // streams and sequences of frames that took the short way
   bool continued_ = false;        // the next slot goes on with a frame that was looked at
 };

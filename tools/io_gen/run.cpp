@@ -39,6 +39,7 @@ Result<void> Run::prepare() {
     checker_.emplace(options_.command == Command::both ? Sequences::Start::zero : Sequences::Start::first_seen,
                      options_.verify);
     checker_->measure_delays();
+    if (options_.command == Command::both && options_.threads == 2) checker_->expect_writer_elsewhere();
   }
   if (!options_.write.empty()) {
     auto port = open_capture(options_.write, Direction::tx);

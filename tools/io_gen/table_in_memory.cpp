@@ -70,16 +70,18 @@ class Bench {
     if (!tx) return std::unexpected(tx.error());
     auto rx = Port::open(uri, {.direction = Direction::rx});
     if (!rx) return std::unexpected(rx.error());
-    return std::make_unique<Bench>(options, std::move(*tx), std::move(*rx), std::move(*generator));
+    return std::make_unique<Bench>(options, row, std::move(*tx), std::move(*rx), std::move(*generator));
   }
-  Bench(const Options& options, Port tx, Port rx, Generator generator)
+  Bench(const Options& options, Row row, Port tx, Port rx, Generator generator)
       : options_(options),
         tx_(std::move(tx)),
         rx_(std::move(rx)),
         generator_(std::move(generator)),
         checker_(Sequences::Start::zero, true),
         sender_(tx_.tx(), generator_, Rate{}, UINT64_MAX, options.batch),
-        receiver_(rx_, checker_, UINT64_MAX, options.batch) {}
+        receiver_(rx_, checker_, UINT64_MAX, options.batch) {
+    if (row == Row::two_threads) checker_.expect_writer_elsewhere();
+  }
 
   Result<Timed> run(Row row, std::uint64_t ns) {
     switch (row) {

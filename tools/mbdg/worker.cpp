@@ -18,6 +18,7 @@ using std::chrono::nanoseconds;
 constexpr nanoseconds longest_sleep = std::chrono::milliseconds(100);  // until a stop is seen, and plugins tick
 constexpr nanoseconds busy = std::chrono::microseconds(20);            // look so long before sleeping
 constexpr std::uint64_t longest_wait_ns = 10'000'000;                  // for frames that cannot stay where they are
+constexpr std::size_t room_for_plugins = 8;                           // slots, for frames of their own
 constexpr std::uint64_t bit(std::size_t port) noexcept { return std::uint64_t{1} << port; }
 
 bool starts_frame(const RxBatch& batch, std::size_t i) noexcept {
@@ -72,11 +73,13 @@ Result<void> Worker::work() {
     if (phase_.load(std::memory_order_acquire) == asked_to_rest) {
       rest_here();
       if (auto ok = watch_sources(); !ok) return ok;
+      continue;  // who asked again meanwhile found no poller to wake
     }
     if (round() > 0) continue;
     for (auto* gates : {&wiring_.ingates, &wiring_.outgates})
       for (auto& pipeline : *gates)
         if (pipeline) pipeline->tick(nanoseconds(static_cast<std::int64_t>(now_)));
+    for (std::uint16_t port = 0; port < wiring_.ingates.size(); ++port) take_returned(port);
     for (auto* exit : wiring_.exits)
       if (exit != nullptr) exit->flush();
     if (!options_.spin) poller_->wait(longest_sleep);
@@ -223,7 +226,58 @@ std::size_t Worker::through_gates(RxBatch& batch, std::uint16_t port, TxQueue* t
     }
   }
   packets.finish();
+  take_returned(port);
   return size;
+}
+
+// What plugins had kept and hand on inwards: as if it had come in by the port now, in copies. What is dropped is counted
+// at a port's outgoing queue, since for the incoming one it had been delivered.
+void Worker::take_returned(std::uint16_t port) {
+  auto& gates = wiring_.ingates[port];
+  if (!gates) return;
+  const nanoseconds now(static_cast<std::int64_t>(now_));
+  efnet::ReturnedPackets packets;
+  while (gates->returned(packets, now)) {
+    std::array<efnet::SwitchVerdict, efnet::PacketBatch::capacity> verdicts{};
+    if (bridge_ != nullptr)
+      bridge_->decide({&packets[0], packets.size()}, port, now, verdicts.data());
+    else
+      for (auto& verdict : verdicts) verdict.ports = bit(wiring_.across[port]);
+    for (const auto i : packets) {
+      std::uint64_t counted = 0;  // ports at which it was sent or dropped
+      for (auto left = verdicts[i].ports; left != 0; left &= left - 1)
+        counted += leave_returned(packets[i], verdicts[i], static_cast<std::uint16_t>(std::countr_zero(left))) ? 1U : 0U;
+      if (counted > 1) copied_.store(copied_.load(std::memory_order_relaxed) + counted - 1, std::memory_order_relaxed);
+      if (counted == 0 && wiring_.exits[port] != nullptr)
+        wiring_.exits[port]->drop(1, verdicts[i].ports == 0 ? verdicts[i].reason : DropReason::device_gone);
+    }
+    packets.finish();
+  }
+}
+
+// False: the port is not there, and counts nothing.
+bool Worker::leave_returned(const Slot& frame, const efnet::SwitchVerdict& verdict, std::uint16_t port) {
+  TxQueue* const tx = wiring_.exits[port];
+  if (tx == nullptr) return false;
+  auto claimed = tx->claim(room_for_plugins + 1);
+  if (claimed.empty()) {
+    tx->flush();
+    claimed = tx->claim(room_for_plugins + 1);
+  }
+  if (claimed.empty() || !copy_into(claimed, 0, frame, verdict, port)) {
+    tx->drop(1, claimed.empty() ? why_full(*tx) : DropReason::oversize);
+    return true;
+  }
+  efnet::TxPackets packets(claimed, 1);
+  const nanoseconds now(static_cast<std::int64_t>(now_));
+  if (auto& out = wiring_.outgates[port]) out->outgate(packets, now);
+  if (Policer* const rate = wiring_.rates[port]; packets.has(0) && rate != nullptr && !rate->take(packets[0].length, now)) {
+    tx->drop(1, DropReason::rate_limit);
+    packets.consume(0);
+  }
+  packets.commit();
+  tx->flush();
+  return true;
 }
 
 // Whether to try once more for frames that cannot stay: with `--full wait` for a bounded time, so that two full ports
@@ -272,7 +326,9 @@ std::size_t Worker::through_switch(RxBatch& batch, std::uint16_t port) {
   }
   send_gathered(batch);
   for (; dirty_ != 0; dirty_ &= dirty_ - 1) wiring_.exits[static_cast<std::size_t>(std::countr_zero(dirty_))]->flush();
-  return batch.finish(std::min(first_left_, size));
+  const std::size_t left = batch.finish(std::min(first_left_, size));
+  if (packets) [[unlikely]] take_returned(port);
+  return left;
 }
 
 // As many as find room, in order; their tags are changed, and the port's rate is asked, when there is.
@@ -315,30 +371,35 @@ void Worker::send_gathered(RxBatch& batch) {
   }
 }
 
+// Into slot k, with the tag that the port asks for. False: it is too long.
+bool Worker::copy_into(TxBatch& claimed, std::size_t k, const Slot& frame, const efnet::SwitchVerdict& verdict,
+                       std::uint16_t port) {
+  const auto space = claimed.space(k);
+  if (frame.has(Slot::more) || frame.length > space.size()) return false;
+  Slot& to = claimed[k];
+  std::memcpy(space.data(), frame.bytes().data(), frame.length);
+  to.length = frame.length;
+  to.stamp(frame.time, frame.time_source());
+  if (bridge_ == nullptr || !bridge_->has_vlans()) return true;
+  const auto change = bridge_->tag_change(verdict, port);
+  if (change == efnet::Switch::TagChange::pop) efnet::strip_vlan(to);
+  if (change == efnet::Switch::TagChange::push)
+    efnet::insert_vlan(to, efnet::VlanTag::make(verdict.vlan), claimed.queue().room(to).behind);
+  return true;
+}
+
 // Copied into slots of the port's own, for its plugins to work on; they may add frames, so some room is left for these.
 std::size_t Worker::leave_by_gates(RxBatch& batch, std::span<const std::uint32_t> indices, std::uint16_t port) {
   TxQueue& tx = *wiring_.exits[port];
-  auto claimed = tx.claim(std::min(indices.size() + 8, efnet::PacketBatch::capacity));
+  auto claimed = tx.claim(std::min(indices.size() + room_for_plugins, efnet::PacketBatch::capacity));
   std::array<std::uint32_t, efnet::PacketBatch::capacity> origin;
   std::size_t filled = 0, went = 0;
   for (; went < indices.size() && filled < claimed.size(); ++went) {
-    const Slot& from = batch[indices[went]];
-    const auto space = claimed.space(filled);
-    if (from.has(Slot::more) || from.length > space.size()) {
+    if (!copy_into(claimed, filled, batch[indices[went]], verdicts_[indices[went]], port)) {
       give_up(batch, indices[went], port, DropReason::oversize);
       continue;
     }
-    origin[filled] = indices[went];
-    Slot& to = claimed[filled++];
-    std::memcpy(space.data(), from.bytes().data(), from.length);
-    to.length = from.length;
-    to.stamp(from.time, from.time_source());
-    if (!bridge_->has_vlans()) continue;
-    const auto& verdict = verdicts_[indices[went]];
-    const auto change = bridge_->tag_change(verdict, port);
-    if (change == efnet::Switch::TagChange::pop) efnet::strip_vlan(to);
-    if (change == efnet::Switch::TagChange::push)
-      efnet::insert_vlan(to, efnet::VlanTag::make(verdict.vlan), tx.room(to).behind);
+    origin[filled++] = indices[went];
   }
   efnet::TxPackets packets(claimed, filled);
   wiring_.outgates[port]->outgate(packets, nanoseconds(static_cast<std::int64_t>(now_)));

@@ -79,6 +79,8 @@ class Worker {
   std::size_t over_the_wire(RxBatch& batch, std::uint16_t port);
   std::size_t through_gates(RxBatch& batch, std::uint16_t port, TxQueue* tx);
   std::size_t through_switch(RxBatch& batch, std::uint16_t port);
+  void take_returned(std::uint16_t port);
+  bool leave_returned(const Slot& frame, const efnet::SwitchVerdict& verdict, std::uint16_t port);
 
   // Of a batch in the switch: unicast frames are gathered by port, and leave in bulk before the next flooded one.
   void send_gathered(RxBatch& batch);
@@ -87,6 +89,7 @@ class Worker {
   bool flood(RxBatch& batch, std::size_t i);
   bool leave_flooded(RxBatch& batch, std::uint32_t i, std::uint16_t port, bool as_copy);
   bool change_tag(RxBatch& batch, std::size_t i, std::uint16_t port);
+  bool copy_into(TxBatch& claimed, std::size_t k, const Slot& frame, const efnet::SwitchVerdict& verdict, std::uint16_t port);
   void give_up(RxBatch& batch, std::size_t i, std::uint16_t port, DropReason reason);
   void show_dropped(const RxBatch& batch, std::size_t i, std::uint16_t port, DropReason reason);
   void show_dropped(const RxBatch& batch, const efnet::PacketBatch& packets, std::uint16_t port);
