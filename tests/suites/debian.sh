@@ -1,12 +1,10 @@
 # Builds the Debian packages, looks into them, and runs what they hold from an empty directory.
 set -euo pipefail
 cd "$EFIO_SOURCE_DIR"
-# What is packaged, and how, is looked at here: it is compiled quickly, and in a folder of its own.
-folder=build/deb-suite
-cmake --preset deb -B $folder -DCMAKE_CXX_FLAGS_RELEASE="-O0 -DNDEBUG" >/dev/null
-cmake --build $folder
+cmake --preset deb >/dev/null
+cmake --build --preset deb
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-(cd $folder && cpack -B "$work/packages" >"$work/cpack.log" 2>&1) || { cat "$work/cpack.log"; exit 1; }
+(cd build/deb && cpack -B "$work/packages" >"$work/cpack.log" 2>&1) || { cat "$work/cpack.log"; exit 1; }
 
 holds() {  # holds PACKAGE PATH…
   local package=$1 list; shift
@@ -20,7 +18,7 @@ multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
 holds libefio0 "lib/$multiarch/libefio\.so\.0\.[0-9]+" "lib/$multiarch/efio/plugins/" "share/doc/libefio0/copyright"
 holds libefio-dev include/efio/version.h "lib/$multiarch/libefio\.(a|so)" "lib/$multiarch/pkgconfig/efio.pc" \
   "lib/$multiarch/cmake/efio/efioConfig.cmake"
-tools=$(find $folder/bin -maxdepth 1 -type f -perm -u+x -printf '%f\n' 2>/dev/null || true)
+tools=$(find build/deb/bin -maxdepth 1 -type f -perm -u+x -printf '%f\n' 2>/dev/null || true)
 for tool in $tools; do
   holds efio-tools "bin/$tool" "share/man/man1/$tool\.1(\.gz)?" "share/bash-completion/completions/$tool" \
     "share/zsh/(vendor-completions|site-functions)/_$tool"
